@@ -1,0 +1,80 @@
+# The commands of the house. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help up build deps test check lint deny unit tools e2e bench clean
+
+# A cluster on this machine needs root: `up` and the end-to-end tests go through sudo for anybody else.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+ROOT := $(shell [ "$$(id -u)" = 0 ] || [ -n "$$(command -v sudo)" ] && echo yes)
+# Cargo itself stays with its user, its test programs do not.
+AS_ROOT := $(if $(SUDO),CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER=$(SUDO))
+KUBECTL_TAG := v1.37.2
+
+help: ## list the commands
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/    make \1\t\2/p' Makefile | expand -t 24
+
+up: build ## install what is missing, build, start a cluster with the example application (Ctrl-C ends it)
+	exec $(SUDO) target/release/portcullis up --demo $(UP)
+
+build: ## build target/release/portcullis
+	@.ci/deps run
+	cargo build --release --locked --bin portcullis
+
+deps: ## install everything that any of these commands needs
+	@.ci/deps run
+	@.ci/deps test
+	@.ci/deps bench
+
+test: ## the gate: format, clippy, licences, house rules, all tests, and the real binary with real kubectl and curl
+	@.ci/deps test
+	@$(MAKE) check
+	@$(MAKE) unit
+	@$(MAKE) e2e
+
+check: lint deny ## format, clippy and licences alone
+
+lint:
+	cargo fmt --all --check
+	cargo clippy -q --locked --workspace --all-targets -- -D warnings
+
+deny:
+	cargo deny --locked check --hide-inclusion-graph -A duplicate licenses bans sources
+	@if timeout 120 cargo deny --locked fetch db >/dev/null 2>&1; \
+	then cargo deny --locked check --hide-inclusion-graph advisories; \
+	else echo "left out: advisories, because the RustSec database cannot be fetched from here"; fi
+
+unit: ## every test but the end-to-end ones
+	cargo test -q --locked --workspace --exclude portcullis-conformance --exclude portcullis-agent
+	cargo test -q --locked -p portcullis-agent --lib --test ruleset
+	@# A real container runtime on a busy machine: what fails twice is broken.
+	cargo test -q --locked -p portcullis-agent --test node || cargo test -q --locked -p portcullis-agent --test node
+	cargo test -q --locked -p portcullis-conformance --lib
+
+tools: target/tools/kubectl ## kubectl for the tests, from its Go module
+
+target/tools/kubectl: conformance/kubectl/main.go conformance/kubectl/go.mod conformance/kubectl/go.sum
+	@.ci/deps test
+	cd conformance/kubectl && $(CURDIR)/target/tools/bin/go build -mod=readonly -trimpath \
+		-ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_TAG)" -o $(CURDIR)/$@ .
+
+e2e: target/tools/kubectl ## the real binary, driven by real kubectl and curl
+	cargo build -q --locked --bin portcullis
+	cargo test -q --locked -p portcullis-conformance --test kubectl --test routing --test separate
+ifeq ($(ROOT),yes)
+	$(AS_ROOT) cargo test -q --locked -p portcullis-conformance --test bad_input --test lifecycle --test pods --test figures
+	$(if $(SUDO),$(AS_ROOT) cargo test -q --locked -p portcullis-agent --test node --test ruleset)
+else
+	@echo "left out: bad_input, lifecycle, pods, figures, and the node's own node and ruleset, because they need root"
+endif
+
+bench: ## CPU per request beside HAProxy, nginx, Envoy and pingora-proxy
+	@.ci/deps bench
+	cargo build -q --locked --release -p portcullis-benches
+	cargo build -q --locked --release --manifest-path benches/pingora-peer/Cargo.toml --target-dir target/pingora-peer
+	target/release/portcullis-benches $(BENCH)
+
+clean: ## remove what was built
+	cargo clean

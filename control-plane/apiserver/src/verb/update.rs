@@ -1,0 +1,81 @@
+//! PUT of an object, its status, or a namespace's finalizers.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use portcullis_resource::error::ApiError;
+use portcullis_resource::kind::KindSpec;
+use portcullis_resource::prepare::{self, Updated, WriteContext};
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::body::Body;
+use crate::call::Call;
+use crate::verb::create_object;
+use crate::write::{Change, change};
+use crate::{encode, object};
+
+pub(crate) async fn update(mut call: Call) -> Result<Response<Body>, ApiError> {
+    let negotiated = encode::negotiate(&call.headers, &call.query, call.verb)?;
+    let decoded = call.decode(call.kind.root_type).await?;
+    let name = call.path.name.clone();
+    let updated = change(&call, &name, |current| {
+        let context = call.context(&name);
+        let new = decoded.object.clone();
+        service_change(&call.api, call.kind, current, &new, context, |context| {
+            prepare::update(call.kind, call.subresource, current, new.clone(), context)
+        })
+    });
+    let (code, object) = match updated.await {
+        Err(ApiError::NotFound { .. }) if creates(&call, &decoded.object) => {
+            let namespace = call.namespace().to_owned();
+            let dry_run = call.dry_run()?;
+            let new = decoded.object.clone();
+            let made = create_object(
+                &call.api,
+                call.kind,
+                &namespace,
+                new,
+                &call.user.name,
+                dry_run,
+            )
+            .await?;
+            (StatusCode::CREATED, made)
+        }
+        other => (StatusCode::OK, other?),
+    };
+    let response = encode::send(call.kind, &call.headers, &negotiated, code, object);
+    Ok(encode::with_warnings(response, &decoded.warnings))
+}
+
+/// A PUT with a version or a uid means an object that was there.
+fn creates(call: &Call, new: &Value) -> bool {
+    call.kind.strategy.create_on_update
+        && call.subresource.is_none()
+        && object::text(new, "/metadata/name") == call.path.name
+        && object::text(new, "/metadata/resourceVersion").is_empty()
+        && object::text(new, "/metadata/uid").is_empty()
+}
+
+/// Reserves what an updated Service newly needs before `prepare` decides; other kinds go straight there.
+pub(crate) fn service_change(
+    api: &Arc<Api>,
+    kind: &KindSpec,
+    current: &Value,
+    new: &Value,
+    mut context: WriteContext<'_>,
+    prepare: impl FnOnce(&WriteContext<'_>) -> Result<Updated, ApiError>,
+) -> Result<Change, ApiError> {
+    if kind.plural != "services" {
+        return prepare(&context).map(Change::from);
+    }
+    let need = prepare::service_need(Some(current), new);
+    let reservation = api
+        .pools
+        .reserve(kind, context.name, Some(current), &need)?;
+    context.allocated = reservation.allocated().clone();
+    Ok(Change {
+        update: prepare(&context)?,
+        reservation: Some(reservation),
+    })
+}

@@ -1,0 +1,12 @@
+//! The server over real TLS sockets, asked by `kube` and by hand.
+
+mod auth;
+mod crud;
+mod interrupted;
+mod kubelet;
+mod negotiation;
+mod paging;
+mod restart;
+mod server;
+mod services;
+mod watch;

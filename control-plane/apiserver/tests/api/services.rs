@@ -1,0 +1,118 @@
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::server::{DEADLINE, Server, create, delete, get, patch, post};
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+fn service(name: &str, spec: Value) -> Value {
+    let mut service = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}});
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        service["spec"][key] = value.clone();
+    }
+    service
+}
+
+#[tokio::test]
+async fn every_service_has_an_address_of_its_own_until_it_is_deleted() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let own = get(&client, &format!("{SERVICES}/kubernetes")).await.json();
+    assert_eq!(own["spec"]["clusterIP"], "10.43.0.1");
+    let mut seen = HashSet::new();
+    for i in 0..20 {
+        let made = create(&client, SERVICES, &service(&format!("s{i}"), json!({}))).await;
+        assert!(
+            seen.insert(
+                made["spec"]["clusterIP"]
+                    .as_str()
+                    .expect("an address")
+                    .to_owned()
+            )
+        );
+        assert_eq!(made["spec"]["ports"][0]["targetPort"], 80);
+    }
+    let first = get(&client, &format!("{SERVICES}/s0")).await.json()["spec"]["clusterIP"].clone();
+    let taken = post(
+        &client,
+        SERVICES,
+        &service("x", json!({"clusterIP": first})),
+    )
+    .await;
+    assert_eq!(taken.code, 422);
+    assert!(
+        taken.text.contains("provided IP is already allocated"),
+        "{}",
+        taken.text
+    );
+    delete(&client, &format!("{SERVICES}/s0")).await;
+    create(
+        &client,
+        SERVICES,
+        &service("x", json!({"clusterIP": first})),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn node_ports_come_and_go_with_the_type() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    create(&client, SERVICES, &service("web", json!({}))).await;
+    let path = format!("{SERVICES}/web");
+    let open = patch(&client, &path, &json!({"spec": {"type": "NodePort"}}))
+        .await
+        .json();
+    let port = open["spec"]["ports"][0]["nodePort"]
+        .as_u64()
+        .expect("a port");
+    assert!((30_000..=32_767).contains(&port));
+    let named = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
+    assert_eq!(
+        post(&client, SERVICES, &service("x", named.clone()))
+            .await
+            .code,
+        422
+    );
+    let closed = patch(&client, &path, &json!({"spec": {"type": "ClusterIP"}}))
+        .await
+        .json();
+    assert_eq!(
+        closed["spec"]["ports"][0]["nodePort"],
+        Value::Null,
+        "{closed}"
+    );
+    create(&client, SERVICES, &service("x", named)).await;
+}
+
+#[tokio::test]
+async fn a_failed_create_gives_its_address_back() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let wanted = json!({"clusterIP": "10.43.0.77", "ports": [{"port": 0}]});
+    assert_eq!(
+        post(&client, SERVICES, &service("web", wanted)).await.code,
+        422
+    );
+    create(
+        &client,
+        SERVICES,
+        &service("web", json!({"clusterIP": "10.43.0.77"})),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_servers_own_service_comes_back() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let path = format!("{SERVICES}/kubernetes");
+    delete(&client, &path).await;
+    let back = async {
+        while get(&client, &path).await.code != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, back).await.expect("in time");
+}

@@ -1,0 +1,4 @@
+mod golden;
+mod objects;
+mod property;
+mod scale;

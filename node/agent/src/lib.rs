@@ -1,0 +1,35 @@
+//! The node: it runs the pods that the API assigns to it and makes Services reachable.
+//!
+//! *Owns*: a private containerd with images assembled from our own executable, pods and their volumes, probes, status
+//! and logs, the node's registration and Lease, the kubelet API, and the kernel's ruleset for Services.
+//! *Does not own*: what to do next with a pod (`portcullis-pod`) or what the ruleset says (`portcullis-nft`): both are pure.
+//! *Entry point*: [`start`].
+
+mod cni;
+mod config;
+mod containerd;
+mod cri;
+mod error;
+mod events;
+mod image;
+mod kubelet;
+mod layout;
+mod machine;
+mod node;
+mod pause;
+mod pods;
+mod programs;
+mod recorder;
+mod registration;
+mod running;
+mod service_proxy;
+mod service_store;
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use image::Image;
+pub use kubelet::Serving;
+pub use machine::addresses as host_addresses;
+pub use pause::pause;
+pub use portcullis_nft::Cidr;
+pub use running::{Running, start};

@@ -1,0 +1,115 @@
+//! Brings the ConfigMaps, Secrets and tokens that one pod refers to.
+
+use crate::error::{Error, Result};
+use crate::pods::execute::Round;
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::{
+    BoundObjectReference, TokenRequest as ApiRequest, TokenRequestSpec,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use kube::api::{Api, PostParams};
+use portcullis_pod::refresh::renew_at;
+use portcullis_pod::sources::{SourceRef, Sources, TokenRequest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// The tokens one pod holds, kept until they are due for renewal.
+#[derive(Clone, Default)]
+pub(crate) struct Tokens(Arc<Mutex<BTreeMap<TokenRequest, Held>>>);
+
+struct Held {
+    token: String,
+    renew_at: Timestamp,
+}
+
+impl Tokens {
+    fn fresh(&self, request: &TokenRequest, now: Timestamp) -> Option<String> {
+        let held = self.0.lock().expect("no holder of this lock panics");
+        let held = held.get(request).filter(|held| now < held.renew_at)?;
+        Some(held.token.clone())
+    }
+
+    fn keep(&self, request: &TokenRequest, token: String, renew_at: Timestamp) {
+        let held = Held { token, renew_at };
+        self.0
+            .lock()
+            .expect("no holder of this lock panics")
+            .insert(request.clone(), held);
+    }
+}
+
+/// Objects that do not exist are left out: whether that matters is the planner's to say.
+pub(crate) async fn sources(round: &Round, wanted: BTreeSet<SourceRef>) -> Result<Sources> {
+    let (client, namespace) = (&round.node.client, round.namespace());
+    let mut sources = Sources::default();
+    for reference in wanted {
+        match reference {
+            SourceRef::ConfigMap(name) => {
+                let found = Api::<ConfigMap>::namespaced(client.clone(), namespace)
+                    .get_opt(&name)
+                    .await;
+                let found =
+                    found.map_err(Error::api(format!("read the ConfigMap {namespace}/{name}")))?;
+                sources.config_maps.extend(found.map(|map| (name, map)));
+            }
+            SourceRef::Secret(name) => {
+                let found = Api::<Secret>::namespaced(client.clone(), namespace)
+                    .get_opt(&name)
+                    .await;
+                let found =
+                    found.map_err(Error::api(format!("read the Secret {namespace}/{name}")))?;
+                sources.secrets.extend(found.map(|secret| (name, secret)));
+            }
+            SourceRef::Token(request) => {
+                let token = token(round, &request).await?;
+                sources.tokens.extend(token.map(|token| (request, token)));
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// A token bound to this pod, so that it dies with it.
+async fn token(round: &Round, request: &TokenRequest) -> Result<Option<String>> {
+    let asked_at = Timestamp::now();
+    if let Some(token) = round.tokens.fresh(request, asked_at) {
+        return Ok(Some(token));
+    }
+    let namespace = round.namespace();
+    let account = round.spec.service_account_name.as_deref();
+    let account = account.unwrap_or("default");
+    let body = ApiRequest {
+        spec: Some(TokenRequestSpec {
+            audiences: Some(request.audience.iter().cloned().collect()),
+            expiration_seconds: Some(request.lifetime_seconds),
+            bound_object_ref: Some(BoundObjectReference {
+                api_version: Some("v1".into()),
+                kind: Some("Pod".into()),
+                name: round.pod.metadata.name.clone(),
+                uid: round.pod.metadata.uid.clone(),
+            }),
+            ..TokenRequestSpec::default()
+        }),
+        ..ApiRequest::default()
+    };
+    let accounts = Api::<ServiceAccount>::namespaced(round.node.client.clone(), namespace);
+    match accounts
+        .create_token_request(account, &PostParams::default(), &body)
+        .await
+    {
+        Ok(issued) => {
+            let Some(status) = issued.status else {
+                return Ok(None);
+            };
+            if let (Some(token), Some(expires_at)) = (&status.token, &status.expiration_timestamp) {
+                let due = renew_at(asked_at, expires_at.0);
+                round.tokens.keep(request, token.clone(), due);
+            }
+            Ok(status.token)
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(Error::api(format!(
+            "get a token of the ServiceAccount {namespace}/{account}"
+        ))(error)),
+    }
+}

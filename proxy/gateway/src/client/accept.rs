@@ -1,0 +1,153 @@
+//! The accept loop: survives a lack of descriptors, drains its queue when it closes.
+
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+
+use rustix::process::{Resource, getrlimit};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::spawn_local,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, OpenConnection};
+use crate::core::Core;
+
+pub(crate) async fn run(
+    core: Rc<Core>,
+    listener_id: u32,
+    socket: std::net::TcpListener,
+    stop: CancellationToken,
+) {
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "listener cannot be watched");
+            return;
+        }
+    };
+    let mut was_full = false;
+    loop {
+        let is_full = core.is_full();
+        if is_full && !was_full {
+            core.shared.counters.accept_pauses.add(1);
+            tracing::warn!("as many connections as descriptors allow, pausing");
+        }
+        was_full = is_full;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(ACCEPT_PAUSE), if is_full => {}
+            accepted = listener.accept(), if !is_full => match accepted {
+                Ok((stream, peer)) => serve(&core, listener_id, stream, peer, &stop),
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+    drain(&core, listener_id, listener, &stop);
+}
+
+/// Whoever has connected before the socket closes is served.
+fn drain(core: &Rc<Core>, listener_id: u32, listener: TcpListener, stop: &CancellationToken) {
+    let Ok(listener) = listener.into_std() else {
+        return;
+    };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            serve(core, listener_id, stream, peer, stop);
+        }
+    }
+}
+
+fn serve(
+    core: &Rc<Core>,
+    listener_id: u32,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stop: &CancellationToken,
+) {
+    let open = OpenConnection::new(core);
+    let task = connection::serve(core.clone(), open, listener_id, stream, peer, stop.clone());
+    spawn_local(task);
+}
+
+/// A connection that went away before it was accepted costs nothing; a lack of descriptors or memory costs a pause.
+async fn pause_after(error: &io::Error) {
+    let is_peers = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    );
+    if !is_peers {
+        tracing::warn!(%error, "accept failed, pausing");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Client connections that each core may hold: half of the descriptors, the other half is for upstreams.
+pub(crate) fn connections_per_core(cores: usize) -> i64 {
+    let limit = getrlimit(Resource::Nofile).current;
+    share(limit.unwrap_or(u64::MAX), cores)
+}
+
+fn share(descriptors: u64, cores: usize) -> i64 {
+    let share = descriptors / 2 / cores.max(1) as u64;
+    i64::try_from(share)
+        .unwrap_or(i64::MAX)
+        .max(MIN_CONNECTIONS)
+}
+
+/// Connections per core below which a gateway would not be of use.
+const MIN_CONNECTIONS: i64 = 16;
+
+/// Long enough for a connection to close, short enough that nobody times out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+    use super::*;
+    use crate::{
+        config::AccessLogTarget,
+        core::Shared,
+        observe::access_log::{self, LogBuffer},
+    };
+
+    #[test]
+    fn half_of_the_descriptors_are_shared_by_the_cores() {
+        assert_eq!(share(1024, 2), 256);
+        assert_eq!(share(8, 64), MIN_CONNECTIONS);
+        assert!(share(u64::MAX, 1) > 1 << 32);
+    }
+
+    #[test]
+    fn a_full_core_accepts_again_when_there_is_room() {
+        let shared = Arc::new(Shared::new(1, 2));
+        let (writer, _log) = access_log::start(&AccessLogTarget::Stdout).unwrap();
+        let log = LogBuffer::new(writer, shared.clone());
+        let core = Rc::new(Core::new(0, shared.clone(), log));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .unwrap();
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let _client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
+        core.load().connections.store(2, Relaxed);
+        runtime.block_on(async {
+            spawn_local(run(core.clone(), 0, socket, CancellationToken::new()));
+            while shared.counters.accept_pauses.value() == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(shared.counters.connections_accepted.value(), 0);
+            core.load().connections.store(1, Relaxed);
+            while shared.counters.connections_accepted.value() == 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}

@@ -1,0 +1,51 @@
+//! What a gateway is started with. Everything else arrives as specs.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Fixed for the life of the process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Worker threads; 0 means one per available core.
+    pub workers: usize,
+    /// Where `/healthz`, `/readyz` and `/metrics` answer; none serves no admin. Port 0 picks one.
+    pub admin: Option<SocketAddr>,
+    pub access_log: AccessLogTarget,
+    /// Labels that every request series carries.
+    pub identity: Identity,
+}
+
+/// Where access log lines go, if the global settings ask for any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    Stdout,
+    File(PathBuf),
+}
+
+/// ingress-nginx's constant labels: which controller this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub controller_namespace: String,
+    pub controller_class: String,
+    pub controller_pod: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            admin: None,
+            access_log: AccessLogTarget::Stdout,
+            identity: Identity::default(),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            controller_namespace: "portcullis".to_owned(),
+            controller_class: "portcullis.dev/ingress".to_owned(),
+            controller_pod: "portcullis".to_owned(),
+        }
+    }
+}

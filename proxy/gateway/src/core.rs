@@ -1,0 +1,187 @@
+//! One worker's world: single-threaded, so that nothing on the request path is locked.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicI64, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed},
+        },
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use crate::{
+    clock::{Clock, Deadlines},
+    observe::{access_log::LogBuffer, metrics::Counters},
+    publish::link::Published,
+    upstream::pool::Pool,
+};
+
+/// What all workers and the publisher share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub published: ArcSwap<Published>,
+    /// Version of `published`: the one atomic load per request.
+    pub version: AtomicU64,
+    pub is_draining: AtomicBool,
+    /// Listeners that are wanted and not open; all that there may be before the first specs.
+    pub unbound: AtomicUsize,
+    /// Client connections that one core takes on.
+    pub max_connections: i64,
+    /// How many listeners have been closed: tells cores to look for connections to let go.
+    pub stops: AtomicU64,
+    pub origin: Instant,
+    pub counters: Counters,
+    pub loads: Box<[Load]>,
+}
+
+/// What one worker is busy with. On cache lines of its own: cores do not share what they write.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Load {
+    /// Open client connections.
+    pub connections: AtomicI64,
+    /// Requests in flight.
+    pub requests: AtomicI64,
+    /// Requests begun, ever.
+    pub begun: AtomicI64,
+}
+
+/// One worker.
+pub(crate) struct Core {
+    pub id: usize,
+    pub shared: Arc<Shared>,
+    pub clock: Arc<Clock>,
+    pub deadlines: Deadlines,
+    pub pool: Pool,
+    pub log: LogBuffer,
+    view: RefCell<Rc<View>>,
+    round_robin: RefCell<Vec<u32>>,
+    random: RefCell<SmallRng>,
+    stops_seen: Cell<u64>,
+}
+
+/// A worker's own handle on the published state: cloned per request without touching a shared counter.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub published: Arc<Published>,
+}
+
+impl Core {
+    pub fn new(id: usize, shared: Arc<Shared>, log: LogBuffer) -> Self {
+        // Version 0: the first look finds the current state and sets the pool up, however early that was published.
+        let published = Arc::default();
+        Self {
+            id,
+            clock: Arc::new(Clock::new(shared.origin)),
+            deadlines: Deadlines::default(),
+            pool: Pool::default(),
+            log,
+            view: RefCell::new(Rc::new(View { published })),
+            round_robin: RefCell::default(),
+            random: RefCell::new(SmallRng::from_os_rng()),
+            stops_seen: Cell::new(0),
+            shared,
+        }
+    }
+
+    /// The current state.
+    pub fn view(&self) -> Rc<View> {
+        let view = self.view.borrow();
+        if view.published.version == self.shared.version.load(Acquire) {
+            return view.clone();
+        }
+        drop(view);
+        self.refresh()
+    }
+
+    fn refresh(&self) -> Rc<View> {
+        let view = Rc::new(View {
+            published: self.shared.published.load_full(),
+        });
+        let published = &view.published;
+        self.pool.configure(
+            &published.endpoints,
+            published.global.upstream_keepalive_connections as usize,
+            published.global.upstream_keepalive_timeout_ms,
+        );
+        self.view.replace(view.clone());
+        view
+    }
+
+    /// The next turn of a backend on this core; the first one is random, so that cores do not march in step.
+    pub fn next_turn(&self, backend: u32) -> u32 {
+        let mut turns = self.round_robin.borrow_mut();
+        let at = backend as usize;
+        if turns.len() <= at {
+            let mut random = self.random.borrow_mut();
+            turns.resize_with(at + 1, || random.random());
+        }
+        turns[at] = turns[at].wrapping_add(1);
+        turns[at]
+    }
+
+    pub fn load(&self) -> &Load {
+        &self.shared.loads[self.id]
+    }
+
+    /// As many clients are connected as this core takes on.
+    pub fn is_full(&self) -> bool {
+        self.load().connections.load(Relaxed) >= self.shared.max_connections
+    }
+
+    /// Not for secrets.
+    pub fn random_u64(&self) -> u64 {
+        self.random.borrow_mut().random()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.shared.is_draining.load(Relaxed)
+    }
+
+    /// What runs once per tick, whether or not there is traffic.
+    pub fn tick(&self) {
+        self.clock.update();
+        let now_ms = self.clock.now_ms();
+        self.view();
+        let stops = self.shared.stops.load(Acquire);
+        self.deadlines
+            .sweep(now_ms, self.stops_seen.replace(stops) != stops);
+        self.pool.sweep(now_ms);
+        self.log.flush();
+    }
+}
+
+impl Shared {
+    pub fn new(workers: usize, max_connections: i64) -> Self {
+        Self {
+            unbound: AtomicUsize::new(usize::MAX),
+            max_connections,
+            published: ArcSwap::default(),
+            version: AtomicU64::new(0),
+            is_draining: AtomicBool::new(false),
+            stops: AtomicU64::new(0),
+            origin: Instant::now(),
+            counters: Counters::default(),
+            loads: (0..workers).map(|_| Load::default()).collect(),
+        }
+    }
+
+    pub fn open_connections(&self) -> i64 {
+        self.loads.iter().map(|l| l.connections.load(Relaxed)).sum()
+    }
+
+    pub fn requests_begun(&self) -> i64 {
+        self.loads.iter().map(|l| l.begun.load(Relaxed)).sum()
+    }
+
+    pub fn requests_in_flight(&self) -> i64 {
+        self.loads.iter().map(|l| l.requests.load(Relaxed)).sum()
+    }
+}

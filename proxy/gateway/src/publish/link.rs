@@ -1,0 +1,219 @@
+//! One published state: the table, and for every route what the registry holds for it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use foldhash::fast::FixedState;
+use http::HeaderValue;
+use portcullis_route::{
+    Host, Refusal, Route, Step, Table,
+    spec::{BackendSpec, EndpointState, GlobalSpec, Specs},
+};
+use rustls::ServerConfig;
+
+use super::{limiter::Limiter, registry::Registry};
+use crate::{
+    observe::metrics::{RouteKey, RouteSeries},
+    upstream::affinity::backend_tag,
+};
+
+/// Everything that a worker needs to serve, immutable.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    pub version: u64,
+    /// Unix time of the publication, in seconds.
+    pub applied_at_s: f64,
+    pub table: Table,
+    /// Beside [`Table::hosts`].
+    pub hosts: Vec<Arc<HostLink>>,
+    /// By backend id.
+    pub backends: Vec<Option<Arc<Backend>>>,
+    /// By listener id: index into [`Table::listeners`].
+    pub listeners: Vec<Option<usize>>,
+    /// By TLS policy name.
+    pub tls: HashMap<String, Arc<ServerConfig>, FixedState>,
+    pub global: Arc<GlobalSpec>,
+    pub hsts: Option<HeaderValue>,
+    /// Every endpoint of every backend: pools keep no other.
+    pub endpoints: Arc<HashSet<SocketAddr, FixedState>>,
+}
+
+/// A host's routes with their state.
+#[derive(Debug)]
+pub(crate) struct HostLink {
+    pub host: Arc<Host>,
+    pub routes: Box<[RouteLink]>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RouteLink {
+    /// Beside [`Route::steps`].
+    pub steps: Box<[StepLink]>,
+    pub series: Arc<RouteSeries>,
+}
+
+#[derive(Debug)]
+pub(crate) enum StepLink {
+    Stateless,
+    Limiter(Arc<Limiter>),
+    /// A backend id.
+    Backend(u32),
+}
+
+/// A backend, ready to pick from.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub spec: Arc<BackendSpec>,
+    /// The ready endpoints, or the terminating ones when none is ready.
+    pub eligible: Box<[SocketAddr]>,
+    /// Marks affinity cookies as made for this backend.
+    pub tag: String,
+}
+
+impl Published {
+    /// Links a compiled table. Hosts and backends that did not change keep their links.
+    pub fn link(
+        previous: &Published,
+        table: Table,
+        specs: &Specs,
+        registry: &mut Registry,
+        workers: usize,
+        refusals: &mut Vec<Refusal>,
+    ) -> Self {
+        let known: HashMap<*const Host, &Arc<HostLink>, FixedState> = previous
+            .hosts
+            .iter()
+            .map(|link| (Arc::as_ptr(&link.host), link))
+            .collect();
+        let hosts = table
+            .hosts
+            .iter()
+            .map(|host| match known.get(&Arc::as_ptr(host)) {
+                Some(link) => Arc::clone(link),
+                None => Arc::new(HostLink::new(host, registry, workers)),
+            })
+            .collect();
+        let listeners = index_listeners(&table, registry);
+        let (backends, endpoints) = link_backends(previous, specs, registry);
+        Self {
+            version: previous.version + 1,
+            applied_at_s: 0.0,
+            table,
+            hosts,
+            backends,
+            listeners,
+            tls: HashMap::default(),
+            hsts: parse_hsts(&specs.global, refusals),
+            global: specs.global.clone(),
+            endpoints: match *previous.endpoints == endpoints {
+                true => previous.endpoints.clone(),
+                false => Arc::new(endpoints),
+            },
+        }
+    }
+
+    pub fn backend(&self, id: u32) -> Option<&Backend> {
+        self.backends.get(id as usize)?.as_deref()
+    }
+}
+
+impl HostLink {
+    fn new(host: &Arc<Host>, registry: &mut Registry, workers: usize) -> Self {
+        let name = host.spec.host.to_string();
+        Self {
+            host: host.clone(),
+            routes: host
+                .routes
+                .iter()
+                .map(|route| RouteLink::new(route, &name, registry, workers))
+                .collect(),
+        }
+    }
+}
+
+impl RouteLink {
+    fn new(route: &Route, host: &str, registry: &mut Registry, workers: usize) -> Self {
+        let steps = route.steps.iter().map(|step| match step {
+            Step::LimitRate(limit) => StepLink::Limiter(registry.limiter(&limit.spec)),
+            Step::Forward(forward) => StepLink::Backend(registry.backend_id(&forward.backend)),
+            Step::RedirectToHttps(_) | Step::Respond(_) | Step::Deny(_) => StepLink::Stateless,
+        });
+        let key = RouteKey {
+            host: host.to_owned(),
+            labels: route.labels.clone(),
+        };
+        Self {
+            steps: steps.collect(),
+            series: registry.series(key, workers),
+        }
+    }
+}
+
+impl Backend {
+    fn new(spec: &Arc<BackendSpec>) -> Self {
+        let with_state = |state: EndpointState| -> Box<[SocketAddr]> {
+            spec.endpoints
+                .iter()
+                .filter(|endpoint| endpoint.state == state)
+                .map(|endpoint| endpoint.address)
+                .collect()
+        };
+        let mut eligible = with_state(EndpointState::Ready);
+        if eligible.is_empty() {
+            eligible = with_state(EndpointState::Terminating);
+        }
+        Self {
+            tag: backend_tag(&spec.name),
+            spec: spec.clone(),
+            eligible,
+        }
+    }
+}
+
+fn index_listeners(table: &Table, registry: &mut Registry) -> Vec<Option<usize>> {
+    let mut listeners = Vec::new();
+    for (index, listener) in table.listeners.iter().enumerate() {
+        let id = registry.listener_id(&listener.spec.name) as usize;
+        if listeners.len() <= id {
+            listeners.resize(id + 1, None);
+        }
+        listeners[id] = Some(index);
+    }
+    listeners
+}
+
+type LinkedBackends = (Vec<Option<Arc<Backend>>>, HashSet<SocketAddr, FixedState>);
+
+fn link_backends(previous: &Published, specs: &Specs, registry: &mut Registry) -> LinkedBackends {
+    let mut backends: Vec<Option<Arc<Backend>>> = Vec::new();
+    let mut endpoints = HashSet::default();
+    for spec in &specs.backends {
+        let id = registry.backend_id(&spec.name) as usize;
+        if backends.len() <= id {
+            backends.resize(id + 1, None);
+        }
+        let known = previous.backends.get(id).and_then(Option::as_ref);
+        let backend = match known.filter(|old| old.spec == *spec) {
+            Some(old) => old.clone(),
+            None => Arc::new(Backend::new(spec)),
+        };
+        endpoints.extend(backend.spec.endpoints.iter().map(|e| e.address));
+        backends[id] = Some(backend);
+    }
+    (backends, endpoints)
+}
+
+fn parse_hsts(global: &GlobalSpec, refusals: &mut Vec<Refusal>) -> Option<HeaderValue> {
+    let text = global.hsts.as_deref()?;
+    let value = HeaderValue::from_str(text);
+    if value.is_err() {
+        refusals.push(Refusal {
+            unit: "global".to_owned(),
+            reason: format!("hsts {text:?} is no header value"),
+        });
+    }
+    value.ok()
+}

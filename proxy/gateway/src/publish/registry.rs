@@ -1,0 +1,104 @@
+//! What outlives a table: state keyed by stable id plus a hash of its parameters.
+//!
+//! A table links to it at the swap; an unrelated change therefore resets nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use foldhash::fast::FixedState;
+use portcullis_route::spec::RateLimit;
+
+use super::limiter::Limiter;
+use crate::observe::metrics::{RouteKey, RouteSeries};
+
+/// Owned by the one who publishes; workers only see what is linked.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    limits: HashMap<RateLimit, Weak<Limiter>, FixedState>,
+    series: HashMap<RouteKey, KeptSeries, FixedState>,
+    backend_ids: Ids,
+    listener_ids: Ids,
+}
+
+#[derive(Debug)]
+struct KeptSeries {
+    series: Arc<RouteSeries>,
+    /// Since when no published route counts into it.
+    unused_since: Option<Instant>,
+}
+
+/// Small dense numbers for names, never reused while the process lives.
+#[derive(Debug, Default)]
+pub(crate) struct Ids {
+    known: HashMap<String, u32, FixedState>,
+}
+
+impl Registry {
+    /// The buckets of a limit: shared by every route that names it with the same parameters.
+    pub fn limiter(&mut self, spec: &RateLimit) -> Arc<Limiter> {
+        let key = RateLimit {
+            exempt: Vec::new(),
+            status: 0,
+            ..spec.clone()
+        };
+        if let Some(limiter) = self.limits.get(&key).and_then(Weak::upgrade) {
+            return limiter;
+        }
+        let limiter = Arc::new(Limiter::new(spec));
+        self.limits.insert(key, Arc::downgrade(&limiter));
+        limiter
+    }
+
+    pub fn series(&mut self, key: RouteKey, workers: usize) -> Arc<RouteSeries> {
+        let kept = self.series.entry(key).or_insert_with_key(|key| KeptSeries {
+            series: Arc::new(RouteSeries::new(key.clone(), workers)),
+            unused_since: None,
+        });
+        kept.unused_since = None;
+        kept.series.clone()
+    }
+
+    pub fn all_series(&self) -> Vec<Arc<RouteSeries>> {
+        self.series
+            .values()
+            .map(|kept| kept.series.clone())
+            .collect()
+    }
+
+    pub fn backend_id(&mut self, name: &str) -> u32 {
+        self.backend_ids.id(name)
+    }
+
+    pub fn listener_id(&mut self, name: &str) -> u32 {
+        self.listener_ids.id(name)
+    }
+
+    /// Drops limits that no route uses any more, and series that no route has used for a while.
+    pub fn sweep(&mut self, now: Instant) {
+        self.limits.retain(|_, limiter| limiter.strong_count() > 0);
+        self.series.retain(|_, kept| {
+            if Arc::strong_count(&kept.series) > 1 {
+                return true;
+            }
+            let since = *kept.unused_since.get_or_insert(now);
+            now.saturating_duration_since(since) < SERIES_RETENTION
+        });
+    }
+}
+
+impl Ids {
+    fn id(&mut self, name: &str) -> u32 {
+        if let Some(&id) = self.known.get(name) {
+            return id;
+        }
+        let id = self.known.len() as u32;
+        self.known.insert(name.to_owned(), id);
+        id
+    }
+}
+
+/// A scraper sees the last values of a removed route for this long.
+const SERIES_RETENTION: Duration = Duration::from_secs(600);

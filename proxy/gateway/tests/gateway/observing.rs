@@ -1,0 +1,134 @@
+//! What the gateway says about itself.
+
+use std::{path::Path, sync::Arc};
+
+use portcullis_gateway::{AccessLogTarget, Config, spec::ListenerProtocol};
+
+use crate::stage::{self, Client, Origin, Stage, eventually, get};
+
+async fn stage(log: &Path) -> (Stage, Origin) {
+    let origin = Origin::named("hello").await;
+    let mut stage = Stage::start(Config {
+        admin: Some("127.0.0.1:0".parse().unwrap()),
+        access_log: AccessLogTarget::File(log.to_owned()),
+        ..Config::default()
+    });
+    stage::global(&mut stage.specs, |g| g.access_log = true);
+    stage.forward("a.example", &[origin.address]);
+    (stage, origin)
+}
+
+#[tokio::test]
+async fn the_access_log_is_ingress_nginx_byte_for_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let (stage, origin) = stage(&path).await;
+    stage.apply();
+    let mut client = Client::connect(stage.http()).await;
+    let request = "GET /x?y=z HTTP/1.1\r\nhost: a.example\r\nuser-agent: a \"b\"\r\n\
+                   x-request-id: id1\r\nauthorization: Basic dXNlcjpwYXNz\r\n\r\n";
+    client.send(request).await;
+    client.send("GET /none HTTP/1.1\r\nhost: b\r\n\r\n").await;
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("two lines", || lines().lines().count() == 2).await;
+    let lines = lines();
+    let mut lines = lines.lines();
+    let first = regex_free(lines.next().unwrap());
+    let length = request.len();
+    let endpoint = origin.address;
+    assert_eq!(
+        first,
+        format!(
+            "127.0.0.1 - user [T] \"GET /x?y=z HTTP/1.1\" 200 5 \"-\" \"a \\x22b\\x22\" {length} 0.N \
+             [ns-svc-80] [] {endpoint} 5 0.N 200 id1"
+        )
+    );
+    let second = regex_free(lines.next().unwrap());
+    assert_eq!(
+        second,
+        "127.0.0.1 - - [T] \"GET /none HTTP/1.1\" 404 21 \"-\" \"-\" 31 0.N \
+         [upstream-default-backend] [] - - - - -"
+    );
+}
+
+/// Times vary: the date becomes `T`, milliseconds become `N`.
+fn regex_free(line: &str) -> String {
+    let (before, rest) = line.split_once('[').unwrap();
+    let (date, after) = rest.split_once(']').unwrap();
+    assert!(date.len() == 26 && date.ends_with(" +0000"), "{date}");
+    let words = after.split(' ').map(|word| match word.strip_prefix("0.") {
+        Some(digits) if digits.len() == 3 => "0.N",
+        _ => word,
+    });
+    format!("{before}[T]{}", words.collect::<Vec<_>>().join(" "))
+}
+
+#[tokio::test]
+async fn a_denied_request_is_logged_with_its_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let (mut stage, _origin) = stage(&path).await;
+    stage.route("denied", vec![]);
+    stage.apply();
+    let mut client = Client::connect(stage.http()).await;
+    let request = "GET / HTTP/1.1\r\nhost: denied\r\nx-request-id: id7\r\n\r\n";
+    assert_eq!(client.send(request).await.status, 503);
+    let log = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("its line", || log().ends_with(" id7\n")).await;
+}
+
+#[tokio::test]
+async fn it_is_not_ready_before_every_listener_is_bound() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut stage, _origin) = stage(&directory.path().join("log")).await;
+    let admin = stage.gateway.admin_address().unwrap();
+    let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut taken = stage::listener("taken", ListenerProtocol::Http);
+    taken.port = occupant.local_addr().unwrap().port();
+    stage.specs.listeners.push(Arc::new(taken));
+    assert_eq!(stage.apply().refusals.len(), 1);
+    assert_eq!(get(admin, "x", "/readyz").await.status, 503);
+    drop(occupant);
+    let is_bound = || stage.gateway.bound().iter().any(|b| b.name == "taken");
+    eventually("the freed port is taken", is_bound).await;
+    let address = stage.address("taken");
+    assert_eq!(get(address, "a.example", "/").await.status, 200);
+    assert_eq!(get(admin, "x", "/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn admin_answers_health_readiness_and_metrics() {
+    let directory = tempfile::tempdir().unwrap();
+    let (stage, _origin) = stage(&directory.path().join("log")).await;
+    let admin = stage.gateway.admin_address().unwrap();
+    assert_eq!(get(admin, "x", "/healthz").await.status, 200);
+    assert_eq!(get(admin, "x", "/readyz").await.status, 503);
+    stage.apply();
+    assert_eq!(get(admin, "x", "/readyz").await.status, 200);
+    for _ in 0..3 {
+        get(stage.http(), "a.example", "/x").await;
+    }
+    get(stage.http(), "unknown", "/x").await;
+    let labels = "controller_class=\"portcullis.dev/ingress\",controller_namespace=\"portcullis\",\
+                  controller_pod=\"portcullis\",canary=\"\",host=\"a.example\",ingress=\"ing\",\
+                  method=\"GET\",namespace=\"ns\",path=\"/\",service=\"svc\",status=\"200\"";
+    let wanted = [
+        format!("nginx_ingress_controller_requests{{{labels}}} 3"),
+        format!("nginx_ingress_controller_request_duration_seconds_count{{{labels}}} 3"),
+        format!("nginx_ingress_controller_response_size_count{{{labels}}} 3"),
+        "portcullis_table_routes 1".to_owned(),
+        "portcullis_unmatched_requests_total 1".to_owned(),
+    ];
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let metrics = get(admin, "x", "/metrics").await.body;
+        if wanted.iter().all(|line| metrics.contains(line)) {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{wanted:#?} not all in\n{metrics}"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}

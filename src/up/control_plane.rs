@@ -1,0 +1,67 @@
+//! The control plane of `up`: API server, controllers, scheduler.
+
+use std::time::SystemTime;
+
+use kube::Client;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{apiserver::ApiServer, cli::UpArgs, client, data_dir::DataDir};
+
+pub struct ControlPlane {
+    pub server: ApiServer,
+    pub admin: Client,
+    loops: JoinHandle<()>,
+    stop_loops: CancellationToken,
+}
+
+impl ControlPlane {
+    pub async fn start(
+        args: &UpArgs,
+        data_dir: &DataDir,
+        listener: std::net::TcpListener,
+    ) -> anyhow::Result<Self> {
+        let server = ApiServer::start(
+            data_dir,
+            listener,
+            args.kubeconfig.as_deref(),
+            &args.service_cidr,
+        )
+        .await?;
+        let admin = component(&server, "portcullis:up", &["system:masters"])?;
+        let manager = component(&server, "system:kube-controller-manager", &[])?;
+        let stop_loops = CancellationToken::new();
+        let config = portcullis_controllers::Config {
+            ca_pem: server.pki.ca_pem().to_owned(),
+        };
+        let loops = tokio::spawn(portcullis_controllers::run_all(
+            manager,
+            config,
+            stop_loops.clone(),
+        ));
+        Ok(Self {
+            server,
+            admin,
+            loops,
+            stop_loops,
+        })
+    }
+
+    /// A client with a certificate of its own, made for this run.
+    pub fn client(&self, user: &str, groups: &[&str]) -> anyhow::Result<Client> {
+        component(&self.server, user, groups)
+    }
+
+    pub async fn stop(self) {
+        self.stop_loops.cancel();
+        if self.loops.await.is_err() {
+            tracing::error!("a controller panicked");
+        }
+        self.server.stop().await;
+    }
+}
+
+fn component(server: &ApiServer, user: &str, groups: &[&str]) -> anyhow::Result<Client> {
+    let identity = server.pki.issue_client(user, groups, SystemTime::now())?;
+    client::from_identity(&server.url, server.pki.ca_pem(), &identity)
+}

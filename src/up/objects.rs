@@ -1,0 +1,94 @@
+//! The objects that `up` applies, through the API like anybody's.
+
+use anyhow::Context;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::Service,
+    networking::v1::{Ingress, IngressClass},
+};
+use kube::{Api, Client, Resource, api::PostParams};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The default class, in whose name the ingress serves.
+pub async fn ingress_class(client: &Client) -> anyhow::Result<()> {
+    let class: IngressClass = serde_json::from_value(serde_json::json!({
+        "metadata": {
+            "name": "portcullis",
+            "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"},
+        },
+        "spec": {"controller": "portcullis.dev/ingress"},
+    }))?;
+    create(&Api::all(client.clone()), &class).await
+}
+
+/// The example application; what exists is left as it is, so that nobody's edits are lost at the next start.
+pub async fn demo(client: &Client) -> anyhow::Result<()> {
+    let mut documents = DEMO.split("\n---\n");
+    let mut next = || documents.next().context("the demo has three documents");
+    create(
+        &Api::default_namespaced(client.clone()),
+        &parse::<Deployment>(next()?)?,
+    )
+    .await?;
+    create(
+        &Api::default_namespaced(client.clone()),
+        &parse::<Service>(next()?)?,
+    )
+    .await?;
+    create(
+        &Api::default_namespaced(client.clone()),
+        &parse::<Ingress>(next()?)?,
+    )
+    .await
+}
+
+/// Where the demo answers: names below `localhost` need no resolver (RFC 6761 6.3).
+pub fn demo_url(http_port: u16) -> String {
+    match http_port {
+        80 => format!("http://{DEMO_HOST}/"),
+        port => format!("http://{DEMO_HOST}:{port}/"),
+    }
+}
+
+fn parse<T: DeserializeOwned>(document: &str) -> anyhow::Result<T> {
+    Ok(serde_saphyr::from_str(document)?)
+}
+
+async fn create<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    match api.create(&PostParams::default(), object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => {
+            let name = object.meta().name.clone().unwrap_or_default();
+            Err(error).with_context(|| format!("{} {name}", K::kind(&())))
+        }
+    }
+}
+
+const DEMO: &str = include_str!("../../examples/demo/demo.yaml");
+const DEMO_HOST: &str = "demo.localhost";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_reads_as_what_it_says() {
+        let documents: Vec<&str> = DEMO.split("\n---\n").collect();
+        assert_eq!(documents.len(), 3);
+        let deployment: Deployment = parse(documents[0]).unwrap();
+        assert_eq!(deployment.spec.replicas, Some(2));
+        let service: Service = parse(documents[1]).unwrap();
+        assert_eq!(service.metadata.name.as_deref(), Some("echo"));
+        let ingress: Ingress = parse(documents[2]).unwrap();
+        assert_eq!(
+            ingress.spec.unwrap().rules.unwrap()[0].host.as_deref(),
+            Some(DEMO_HOST)
+        );
+        assert_eq!(demo_url(80), "http://demo.localhost/");
+        assert_eq!(demo_url(8080), "http://demo.localhost:8080/");
+    }
+}
