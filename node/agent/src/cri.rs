@@ -26,7 +26,7 @@ pub(crate) struct Cri {
 }
 
 impl Cri {
-    /// Connects to `unix:///path` (or a bare path), as nobody in particular: see [`Cri::owned_by`].
+    /// Connects to `unix:///path` (or a bare path), seeing everybody's pods: see [`Cri::owned_by`].
     pub(crate) async fn connect(endpoint: &str) -> Result<Self> {
         let path = endpoint
             .strip_prefix("unix://")
@@ -364,7 +364,9 @@ impl Cri {
             .map(|uid| (labels::POD_UID.to_owned(), uid.to_owned()))
             .into_iter()
             .collect();
-        self.mark(&mut selector);
+        if !self.owner.is_empty() {
+            self.mark(&mut selector);
+        }
         selector
     }
 }

@@ -12,6 +12,13 @@ pub enum Error {
         program: &'static str,
         package: &'static str,
     },
+    #[error(
+        "another node on this machine has the pod addresses {cidr}: stop it, or give this one others (--pod-cidr)"
+    )]
+    Claimed {
+        cidr: portcullis_nft::Cidr,
+        source: std::io::Error,
+    },
     #[error("cannot run `{program}`")]
     Run {
         program: String,

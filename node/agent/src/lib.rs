@@ -14,6 +14,7 @@ mod events;
 mod image;
 mod kubelet;
 mod layout;
+mod links;
 mod machine;
 mod node;
 mod pause;

@@ -11,6 +11,7 @@ pub(crate) struct Programs {
     pub containerd: PathBuf,
     pub ctr: PathBuf,
     pub nft: PathBuf,
+    pub ip: PathBuf,
     pub cni_plugins: PathBuf,
     /// The portmap plugin (hostPort) needs it.
     pub iptables: Option<PathBuf>,
@@ -38,6 +39,7 @@ impl Programs {
             containerd: find("containerd", "containerd")?,
             ctr: find("ctr", "containerd")?,
             nft: find("nft", "nftables")?,
+            ip: find("ip", "iproute2")?,
             cni_plugins: plugins
                 .next()
                 .ok_or_else(missing("the CNI plugins", "containernetworking-plugins"))?,

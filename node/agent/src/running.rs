@@ -7,6 +7,7 @@ use crate::cri::{Cri, labels};
 use crate::error::{Error, Result};
 use crate::image::Archive;
 use crate::layout::Layout;
+use crate::links::{self, Claim};
 use crate::node::Node;
 use crate::pods::Directory;
 use crate::programs::Programs;
@@ -29,6 +30,9 @@ pub struct Running {
     node: Arc<Node>,
     directory: Directory,
     containerd: Option<Keeper>,
+    /// `None`: addresses are given by somebody else's runtime.
+    #[expect(dead_code, reason = "held as long as the node runs")]
+    claim: Option<Claim>,
     programs: Programs,
     table: String,
     stop_grace: Duration,
@@ -52,6 +56,10 @@ pub async fn start(config: Config) -> Result<Running> {
         std::fs::canonicalize(&config.data_dir).map_err(Error::file(&config.data_dir))?;
     let layout = Layout::new(&data_dir);
     cni::configure(&layout, &programs, &config.pod_cidrs)?;
+    let private = config.runtime_endpoint.is_none();
+    let claim = private
+        .then(|| Claim::take(&config.pod_cidrs))
+        .transpose()?;
     let (containerd, mut cri) = runtime(&config, &layout, &programs).await?;
     match assemble_node(&config, &layout, &mut cri).await {
         Ok(parts) => {
@@ -61,7 +69,10 @@ pub async fn start(config: Config) -> Result<Running> {
                 pause_image: config.pause.name.clone(),
             };
             let (keeper, changes) = keep(containerd, recipe);
-            Ok(wire(config, programs, keeper, changes, parts))
+            Ok(Running {
+                claim,
+                ..wire(config, programs, keeper, changes, parts)
+            })
         }
         Err(error) => {
             if let Some(containerd) = containerd {
@@ -130,6 +141,7 @@ async fn runtime(
         let cri = containerd.connect().await?;
         let archive = assembly.await.expect("assembling does not panic")?;
         containerd.import(programs, &cri, archive).await?;
+        links::clear(programs, &cri, &config.pod_cidrs).await?;
         Ok(cri)
     };
     match prepared.await {
@@ -251,6 +263,7 @@ fn wire(
         node,
         directory,
         containerd,
+        claim: None,
         programs,
         table: config.table,
         stop_grace: config.stop_grace,

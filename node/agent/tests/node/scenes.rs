@@ -28,6 +28,7 @@ pub fn unsupported() -> Option<String> {
 
 pub async fn all() -> usize {
     let stage = Stage::new();
+    stage.leave_a_lost_link();
     let mut running = stage.start().await;
     within(20, "the node is ready", async { running.ready().await }).await;
     let scenes: [fn(&Stage); 12] = [
@@ -51,6 +52,7 @@ pub async fn all() -> usize {
     };
     let played = std::panic::AssertUnwindSafe(played).catch_unwind().await;
     if let Err(failure) = played {
+        stage.tell();
         // Whatever failed, the machine is left as it was found.
         running.stop().await;
         std::panic::resume_unwind(failure);

@@ -6,6 +6,7 @@ use portcullis_agent::{Config, Running};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A node's surroundings: an API, a data directory, certificates.
@@ -66,6 +67,34 @@ impl Stage {
             json!({"component": "kubelet", "host": "stage"})
         );
         event["count"].as_i64()
+    }
+
+    /// As a node that was killed leaves it: the first pod's address leads to a pod of nobody's.
+    pub fn leave_a_lost_link(&self) {
+        for arguments in [
+            "link add vethlost type veth peer name vethpeer",
+            "link set vethlost up",
+            "link set vethpeer up",
+            "route add 10.142.7.2/32 dev vethlost scope host",
+        ] {
+            let made = Command::new("ip").args(arguments.split(' ')).output();
+            let made = made.unwrap();
+            assert!(made.status.success(), "ip {arguments}: {made:?}");
+        }
+    }
+
+    /// Prints what the API holds of every pod: what somebody needs who sees only that a scene failed.
+    pub fn tell(&self) {
+        for pod in self.api.below("/api/v1/namespaces/default/pods/") {
+            println!("{}: {}", pod["metadata"]["name"], pod["status"]);
+        }
+        for event in self.api.below("/api/v1/namespaces/default/events/") {
+            let pod = &event["involvedObject"]["name"];
+            println!(
+                "{pod}: {} {} x{}",
+                event["reason"], event["message"], event["count"]
+            );
+        }
     }
 
     pub fn pod(&self, path: &str) -> Value {
