@@ -98,7 +98,8 @@ impl Publisher {
     }
 
     fn take(&mut self, report: Report) {
-        if matches!(report.change, Change::Relist { .. }) && self.unlisted.remove(&report.watch) {
+        let is_whole = matches!(report.change, Change::Relist { .. } | Change::Hidden(_));
+        if is_whole && self.unlisted.remove(&report.watch) {
             debug!(watch = report.watch, left = self.unlisted.len(), "listed");
         }
         self.translator.apply(report.change);

@@ -156,18 +156,14 @@ impl Feed {
             return None;
         }
         if !self.is_forbidden {
-            warn!(%error, "IngressClasses may not be watched: going on with those that are known");
+            warn!(%error, "IngressClasses may not be watched: an Ingress is ours when it names our class, --ingress-class");
             self.is_forbidden = true;
         }
         if self.has_listed {
             sleep(FORBIDDEN_PAUSE).await;
             return None;
         }
-        Some(Change::Relist {
-            kind,
-            namespace: None,
-            objects: Vec::new(),
-        })
+        Some(Change::Hidden(kind))
     }
 
     fn take<K: Resource<DynamicType = ()>>(

@@ -1,7 +1,7 @@
 //! Annotations as typed values: each is parsed once, here, and never reaches another parser as text.
 //!
-//! What happens to a bad value follows ingress-nginx: a limit that cannot be understood rejects its Ingress, a
-//! timeout, a size or a switch falls back to its default. Both are told.
+//! A limit that cannot be understood denies the routes of its Ingress; a timeout, a size or a switch falls back to its
+//! default as in ingress-nginx. Both are told.
 
 mod affinity;
 mod limit;
@@ -26,7 +26,7 @@ pub(crate) struct Policy {
     pub affinity: Option<CookieAffinity>,
     pub timeouts: ForwardTimeouts,
     pub max_request_body_bytes: u64,
-    /// Why no route of the Ingress may be served: an access rule that is not supported.
+    /// Why no route of the Ingress may be served: something that it asks for is not supported or not understood.
     pub denied: Option<String>,
     /// Paths are regular expressions: `use-regex`, or `rewrite-target`, which implies it.
     pub is_regex: bool,
@@ -50,26 +50,33 @@ pub(crate) struct Owner<'a> {
     pub has_patterns: bool,
 }
 
-/// # Errors
-/// The sentence why nothing of the Ingress may be served.
+/// Total: what cannot be had of it is a denial or a default, and a finding.
 pub(crate) fn parse(
     annotations: &BTreeMap<String, String>,
     owner: &Owner<'_>,
     settings: &Settings,
     findings: &mut Vec<Finding>,
-) -> Result<Policy, String> {
+) -> Policy {
     let prefix = format!("{}/", settings.annotations_prefix);
     let values: BTreeMap<&str, &str> = annotations
         .iter()
         .filter_map(|(key, value)| Some((key.strip_prefix(&prefix)?, value.trim())))
         .collect();
     let defaults = &settings.defaults;
-    let limits = limit::parse(&values, owner, defaults.limit_status)?;
     let unsupported =
         unsupported::judge(&values, owner.has_patterns, settings.unsupported, findings);
+    let mut denied = unsupported.denied;
+    let limits = limit::parse(&values, owner, defaults.limit_status).unwrap_or_else(|sentence| {
+        findings.push(Finding {
+            reason: Reason::Rejected,
+            message: sentence.clone(),
+        });
+        denied.get_or_insert(sentence);
+        Vec::new()
+    });
     let is_set = |name: &str| values.get(name).is_some_and(|value| !value.is_empty());
     let mut reader = Reader::new(&values, findings);
-    Ok(Policy {
+    Policy {
         ssl_redirect: reader.bool("ssl-redirect", defaults.ssl_redirect),
         force_ssl_redirect: reader.bool("force-ssl-redirect", defaults.force_ssl_redirect),
         preserve_trailing_slash: reader
@@ -83,10 +90,10 @@ pub(crate) fn parse(
         max_request_body_bytes: reader
             .size_in_bytes("proxy-body-size", defaults.max_request_body_bytes),
         limits,
-        denied: unsupported.denied,
+        denied,
         is_regex: is_set("rewrite-target") || reader.bool("use-regex", false),
         canary: unsupported.canary,
-    })
+    }
 }
 
 impl Policy {

@@ -1,10 +1,8 @@
 //! Which Ingresses are ours: ingress-nginx's order of questions.
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 
-use crate::{object::ObjectKey, settings::Settings};
+use crate::{object::ObjectKey, settings::Settings, snapshot::Snapshot};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
@@ -15,18 +13,15 @@ pub(crate) enum Claim {
 }
 
 /// `spec.ingressClassName` decides alone where it is set, then the legacy annotation, then the default class and
-/// `--watch-ingress-without-class`.
-pub(crate) fn claim(
-    ingress: &Ingress,
-    classes: &BTreeMap<ObjectKey, Arc<IngressClass>>,
-    settings: &Settings,
-) -> Claim {
+/// `--watch-ingress-without-class`. Where IngressClasses may not be read, the name alone has to say whose it is.
+pub(crate) fn claim(ingress: &Ingress, snapshot: &Snapshot, settings: &Settings) -> Claim {
     let named = ingress
         .spec
         .as_ref()
         .and_then(|spec| spec.ingress_class_name.as_deref());
     if let Some(name) = named {
-        return match classes.get(&ObjectKey::new("", name)) {
+        return match snapshot.classes.get(&ObjectKey::new("", name)) {
+            None if snapshot.classes_hidden => Claim::when(name == settings.ingress_class),
             None => Claim::ClassMissing(name.to_owned()),
             Some(class) => Claim::when(is_ours(class, settings)),
         };
@@ -36,7 +31,8 @@ pub(crate) fn claim(
         return Claim::when(*value == settings.ingress_class);
     }
     let default_is_ours = || {
-        classes
+        snapshot
+            .classes
             .values()
             .any(|class| is_default(class) && is_ours(class, settings))
     };

@@ -83,15 +83,7 @@ impl Fragment {
             }),
             Claim::Ours => {
                 fragment.ours = true;
-                if let Err(sentence) = fragment.fill(ingress, settings, &mut findings) {
-                    fragment.rules.clear();
-                    fragment.default_backend = None;
-                    fragment.tls.clear();
-                    findings = vec![Finding {
-                        reason: Reason::Rejected,
-                        message: sentence,
-                    }];
-                }
+                fragment.fill(ingress, settings, &mut findings);
             }
         }
         fragment.notices = fragment.notices_of(findings);
@@ -137,12 +129,7 @@ impl Fragment {
         }
     }
 
-    fn fill(
-        &mut self,
-        ingress: &Ingress,
-        settings: &Settings,
-        findings: &mut Vec<Finding>,
-    ) -> Result<(), String> {
+    fn fill(&mut self, ingress: &Ingress, settings: &Settings, findings: &mut Vec<Finding>) {
         let none = Default::default();
         let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&none);
         let owner = Owner {
@@ -151,39 +138,40 @@ impl Fragment {
             uid: &self.uid,
             has_patterns: has_patterns(ingress),
         };
-        self.policy = annotation::parse(annotations, &owner, settings, findings)?;
+        self.policy = annotation::parse(annotations, &owner, settings, findings);
         if self.policy.canary {
-            return Err("canary Ingresses are not supported yet: it gets no traffic".to_owned());
+            let sentence = "canary Ingresses are not supported yet: it gets no traffic";
+            *findings = vec![rejected(sentence.to_owned())];
+            return;
         }
         let Some(spec) = &ingress.spec else {
-            return Ok(());
+            return;
         };
-        self.rules = rules(spec, settings)?;
+        let mut refused = Vec::new();
+        self.rules = rules(spec, settings, &mut refused);
+        self.tls = tls(spec, settings, &mut refused);
+        if let Some(sentence) = refused.first() {
+            self.policy.denied.get_or_insert_with(|| sentence.clone());
+        }
+        findings.extend(refused.into_iter().map(rejected));
         if self.policy.denied.is_some() && self.policy.is_regex {
             self.deny_what_patterns_match();
         }
         self.default_backend = spec.default_backend.as_ref().map(target);
-        self.tls = tls(spec, settings)?;
         if settings.disable_catch_all && self.hosts().contains(&HostMatch::Any) {
-            return Err("claims every host, which --disable-catch-all forbids".to_owned());
+            self.rules.clear();
+            self.default_backend = None;
+            self.tls.clear();
+            let sentence = "claims every host, which --disable-catch-all forbids";
+            findings.push(rejected(sentence.to_owned()));
         }
-        Ok(())
     }
 
-    /// What is denied must cover what the paths would have matched in ingress-nginx, or requests fall through to the
-    /// routes of others, without the policy. Its expressions ignore case and are open at the end, whatever the path type.
+    /// The expressions of ingress-nginx hold for all paths of an Ingress, whatever the path type.
     fn deny_what_patterns_match(&mut self) {
         let paths = self.rules.iter_mut().flat_map(|rule| &mut rule.paths);
         for path in paths {
-            let pattern = path.text.clone();
-            path.path = match pattern.bytes().all(is_caseless_literal) {
-                // The same as an expression, but longer paths of others stay before it.
-                true => PathMatch::PlainPrefix(pattern),
-                false => PathMatch::Regex {
-                    pattern,
-                    case_insensitive: true,
-                },
-            };
+            path.path = all_that_matches(&path.text);
         }
     }
 
@@ -212,48 +200,85 @@ impl Fragment {
     }
 }
 
-fn rules(spec: &IngressSpec, settings: &Settings) -> Result<Vec<Rule>, String> {
+fn rejected(sentence: String) -> Finding {
+    Finding {
+        reason: Reason::Rejected,
+        message: sentence,
+    }
+}
+
+/// Every rule that a request can meet, those of an Ingress that is refused too: it keeps what it claims, so that nothing
+/// of it falls through to the routes of others.
+fn rules(spec: &IngressSpec, settings: &Settings, refused: &mut Vec<String>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for rule in spec.rules.iter().flatten() {
         let text = rule.host.as_deref().unwrap_or_default();
-        inspect("host", text, settings)?;
-        let host = HostMatch::parse(text).ok_or_else(|| format!("host {text:?} is not a name"))?;
+        refused.extend(inspect("host", text, settings));
+        let Some(host) = HostMatch::parse(text) else {
+            refused.push(format!("host {text:?} is not a name"));
+            continue;
+        };
         let paths = rule.http.iter().flat_map(|http| &http.paths);
-        let paths = paths
-            .map(|path| path_rule(path, settings))
-            .collect::<Result<Vec<_>, _>>()?;
-        rules.push(Rule { host, paths });
+        let paths = paths.filter_map(|path| path_rule(path, settings, refused));
+        rules.push(Rule {
+            host,
+            paths: paths.collect(),
+        });
     }
-    Ok(rules)
+    rules
 }
 
-fn path_rule(path: &HTTPIngressPath, settings: &Settings) -> Result<PathRule, String> {
+/// None for a path that no request has.
+fn path_rule(
+    path: &HTTPIngressPath,
+    settings: &Settings,
+    refused: &mut Vec<String>,
+) -> Option<PathRule> {
     let text = match path.path.as_deref() {
         None | Some("") => "/",
         Some(text) => text,
     };
-    inspect("path", text, settings)?;
+    refused.extend(inspect("path", text, settings));
     if !text.starts_with('/') {
-        return Err(format!("path {text:?} does not start with /"));
+        refused.push(format!("path {text:?} does not start with /"));
+        return None;
     }
     let strict = settings.strict_path_types && !text.bytes().all(is_plain);
     let matched = match path.path_type.as_str() {
         "Exact" | "Prefix" if strict => {
-            return Err(format!(
+            refused.push(format!(
                 "path {text:?} cannot be used with pathType {}: only letters, digits and -._/ can",
                 path.path_type
             ));
+            all_that_matches(text)
         }
         "Exact" => PathMatch::Exact(text.to_owned()),
         "Prefix" => PathMatch::Prefix(segments(text)),
         "ImplementationSpecific" => PathMatch::PlainPrefix(text.to_owned()),
-        other => return Err(format!("pathType {other:?} is unknown")),
+        other => {
+            refused.push(format!("pathType {other:?} is unknown"));
+            PathMatch::PlainPrefix(text.to_owned())
+        }
     };
-    Ok(PathRule {
+    Some(PathRule {
         path: matched,
         text: text.to_owned(),
         target: target(&path.backend),
     })
+}
+
+/// For a denial: all that a path may have been meant to match. As ingress-nginx reads an expression, it ignores case and
+/// is open at the end.
+fn all_that_matches(text: &str) -> PathMatch {
+    let pattern = text.to_owned();
+    match pattern.bytes().all(is_caseless_literal) {
+        // The same as an expression, but longer paths of others stay before it.
+        true => PathMatch::PlainPrefix(pattern),
+        false => PathMatch::Regex {
+            pattern,
+            case_insensitive: true,
+        },
+    }
 }
 
 /// A prefix is compared by segments, so its trailing slash means nothing.
@@ -303,11 +328,11 @@ fn target(backend: &IngressBackend) -> Target {
     }
 }
 
-fn tls(spec: &IngressSpec, settings: &Settings) -> Result<Vec<Tls>, String> {
+fn tls(spec: &IngressSpec, settings: &Settings, refused: &mut Vec<String>) -> Vec<Tls> {
     let mut entries = Vec::new();
     for entry in spec.tls.iter().flatten() {
         for host in entry.hosts.iter().flatten() {
-            inspect("TLS host", host, settings)?;
+            refused.extend(inspect("TLS host", host, settings));
         }
         let hosts = entry.hosts.iter().flatten();
         entries.push(Tls {
@@ -315,19 +340,17 @@ fn tls(spec: &IngressSpec, settings: &Settings) -> Result<Vec<Tls>, String> {
             secret: entry.secret_name.clone().filter(|name| !name.is_empty()),
         });
     }
-    Ok(entries)
+    entries
 }
 
 /// ingress-nginx's deep inspection: nothing here is ever a template, but an object that tries is not served.
-fn inspect(what: &str, text: &str, settings: &Settings) -> Result<(), String> {
+fn inspect(what: &str, text: &str, settings: &Settings) -> Option<String> {
     if !settings.deep_inspect {
-        return Ok(());
+        return None;
     }
     let lower = text.to_ascii_lowercase();
-    match INJECTIONS.iter().find(|pattern| lower.contains(*pattern)) {
-        Some(pattern) => Err(format!("{what} contains {pattern:?}, which is not allowed")),
-        None => Ok(()),
-    }
+    let found = INJECTIONS.iter().find(|pattern| lower.contains(*pattern));
+    found.map(|pattern| format!("{what} contains {pattern:?}, which is not allowed"))
 }
 
 /// Without the dot, which stands in plain paths too.

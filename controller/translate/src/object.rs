@@ -55,6 +55,8 @@ pub enum Change {
         namespace: Option<String>,
         objects: Vec<Object>,
     },
+    /// The API server lets nobody with our rights see this kind: nothing is known of it, not even that there is none.
+    Hidden(Kind),
 }
 
 impl ObjectKey {

@@ -18,6 +18,8 @@ use crate::object::{Change, Kind, Object, ObjectKey, ObjectRef, SERVICE_NAME_LAB
 pub struct Snapshot {
     pub(crate) ingresses: BTreeMap<ObjectKey, Arc<Ingress>>,
     pub(crate) classes: BTreeMap<ObjectKey, Arc<IngressClass>>,
+    /// IngressClasses may not be read: they belong to the cluster, which a controller with Roles alone does not see.
+    pub(crate) classes_hidden: bool,
     pub(crate) services: HashMap<ObjectKey, Arc<Service>>,
     pub(crate) slices: HashMap<ObjectKey, Arc<EndpointSlice>>,
     pub(crate) secrets: HashMap<ObjectKey, Arc<Secret>>,
@@ -37,7 +39,11 @@ impl Snapshot {
                 kind,
                 namespace,
                 objects,
-            } => self.relist(kind, namespace.as_deref(), objects, &mut touched),
+            } => {
+                self.hide(kind, false, &mut touched);
+                self.relist(kind, namespace.as_deref(), objects, &mut touched);
+            }
+            Change::Hidden(kind) => self.hide(kind, true, &mut touched),
         }
         touched
     }
@@ -63,6 +69,15 @@ impl Snapshot {
         all.extend(references(Kind::Service, self.services.keys().collect()));
         all.extend(references(Kind::Secret, self.secrets.keys().collect()));
         all
+    }
+
+    /// Only of classes does it matter: every other kind is needed to serve at all.
+    fn hide(&mut self, kind: Kind, hidden: bool, touched: &mut Vec<ObjectRef>) {
+        if kind == Kind::IngressClass && self.classes_hidden != hidden {
+            self.classes_hidden = hidden;
+            let key = ObjectKey::new("", "");
+            touched.push(ObjectRef { kind, key });
+        }
     }
 
     fn put(&mut self, object: Object, touched: &mut Vec<ObjectRef>) {

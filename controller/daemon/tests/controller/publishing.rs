@@ -154,7 +154,10 @@ async fn forbidden_ingress_classes_do_not_hold_back_the_rest() {
     api.apply(classless);
     let running = start(config, api.client()).await.expect("started");
     let mut specs = running.specs();
-    until(&mut specs, |specs| has_host(specs, "b.example.com")).await;
+    // One names our class, the other none.
+    for host in ["a.example.com", "b.example.com"] {
+        until(&mut specs, |specs| has_host(specs, host)).await;
+    }
     assert!(running.is_ready());
     running.stop().await;
 }

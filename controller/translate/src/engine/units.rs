@@ -22,7 +22,7 @@ impl Translator {
         for key in dirty {
             let ingress = self.snapshot.ingresses.get(&key);
             let new = ingress.and_then(|ingress| {
-                let claim = class::claim(ingress, &self.snapshot.classes, &self.settings);
+                let claim = class::claim(ingress, &self.snapshot, &self.settings);
                 Fragment::build(ingress, claim, &self.settings)
             });
             let old = self.fragments.remove(&key);

@@ -46,6 +46,8 @@ fn step() -> impl Strategy<Value = (Step, bool)> {
         2 => class().prop_map(|value| Step(put(value))),
         4 => deletion().prop_map(|reference| Step(Change::Delete(reference))),
         1 => prop::collection::vec(ingress(), 0..3).prop_map(|all| relist(Kind::Ingress, all)),
+        1 => Just(Step(Change::Hidden(Kind::IngressClass))),
+        1 => prop::collection::vec(class(), 0..2).prop_map(|all| relist(Kind::IngressClass, all)),
         1 => prop::collection::vec(slice(), 0..3).prop_map(|all| relist(Kind::EndpointSlice, all)),
     ];
     (change, prop::bool::weighted(0.7))
@@ -62,6 +64,7 @@ impl std::fmt::Debug for Step {
             Change::Put(object) => write!(f, "put {:?} {}", object.kind(), object.key()),
             Change::Delete(reference) => write!(f, "delete {reference:?}"),
             Change::Relist { kind, objects, .. } => write!(f, "relist {kind:?} {}", objects.len()),
+            Change::Hidden(kind) => write!(f, "hidden {kind:?}"),
         }
     }
 }
