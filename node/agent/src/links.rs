@@ -10,6 +10,7 @@ use crate::programs::{Programs, run};
 use portcullis_nft::Cidr;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -20,19 +21,34 @@ pub(crate) struct Claim(#[expect(dead_code, reason = "held, never used")] Vec<Un
 
 impl Claim {
     /// # Errors
-    /// [`Error::Claimed`] when a living node of this network namespace has one of them.
+    /// [`Error::Claimed`] when a living node of this network namespace has some of them.
     pub(crate) fn take(pod_cidrs: &[Cidr]) -> Result<Self> {
         let held = pod_cidrs.iter().map(|cidr| {
-            let name = format!("portcullis pods {cidr}");
             let claimed = |source| Error::Claimed {
                 cidr: *cidr,
                 source,
             };
-            let address = SocketAddr::from_abstract_name(name).map_err(claimed)?;
-            UnixDatagram::bind_addr(&address).map_err(claimed)
+            let others = || claimed_here().into_iter().filter(|other| other != cidr);
+            let address = SocketAddr::from_abstract_name(format!("{CLAIM}{cidr}"));
+            let held = address.and_then(|address| UnixDatagram::bind_addr(&address));
+            let held = held.map_err(claimed)?;
+            // Looked for only now: of two that start at once, each sees the other or is seen.
+            match others().find(|other| other.overlaps(*cidr) && !pod_cidrs.contains(other)) {
+                None => Ok(held),
+                Some(_) => Err(claimed(ErrorKind::AddrInUse.into())),
+            }
         });
         Ok(Claim(held.collect::<Result<_>>()?))
     }
+}
+
+/// The ranges that are held in this network namespace, by whomever.
+fn claimed_here() -> Vec<Cidr> {
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let names = table.lines().filter_map(|line| line.split_once('@'));
+    names
+        .filter_map(|(_, name)| name.strip_prefix(CLAIM)?.parse().ok())
+        .collect()
 }
 
 /// Removes the links to which our pods' addresses are routed but which lead to none of the runtime's pods.
@@ -89,6 +105,8 @@ async fn addresses(cri: &Cri) -> Result<BTreeSet<IpAddr>> {
     Ok(all)
 }
 
+/// What an abstract socket that holds a range is called, before the range.
+const CLAIM: &str = "portcullis pods ";
 /// How the plugin names the host's ends.
 const PLUGIN_PREFIX: &str = "veth";
 
@@ -120,6 +138,10 @@ mod tests {
         let first = Claim::take(&cidr).unwrap();
         let refused = Claim::take(&cidr).err().unwrap().to_string();
         assert!(refused.contains("198.51.100.0/24"), "{refused}");
+        let part = ["198.51.100.128/25".parse().unwrap()];
+        assert!(Claim::take(&part).is_err());
+        let beside = ["198.51.101.0/24".parse().unwrap()];
+        assert!(Claim::take(&beside).is_ok());
         drop(first);
         Claim::take(&cidr).unwrap();
     }

@@ -29,6 +29,11 @@ impl Cidr {
         ip.is_ipv6() == self.is_ipv6() && network(ip, self.length) == self.first
     }
 
+    /// The two have an address in common.
+    pub fn overlaps(&self, other: Cidr) -> bool {
+        self.contains(other.first) || other.contains(self.first)
+    }
+
     /// The `offset`th address after the first, if the range has it.
     pub fn nth(&self, offset: u32) -> Option<IpAddr> {
         let ip = match self.first {
