@@ -178,11 +178,18 @@ pub fn on_or_off(access_log: bool) -> &'static str {
     if access_log { "on" } else { "off" }
 }
 
-/// A port that was free a moment ago; not every peer can be asked to choose one and say which.
+/// A port that was free a moment ago; not every peer can be asked to choose one and say which. Below the range from which
+/// the kernel takes the load's own ports, or one of them might have it before the peer binds.
 fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    let ports = OWN_PORTS.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let offset = std::process::id() as usize % OWN_PORTS.len();
+    let mut ports = ports.cycle().skip(offset).take(OWN_PORTS.len());
+    ports
+        .find(|address| TcpListener::bind(address).is_ok())
+        .context("no free port below the ephemeral range")
 }
 
+const OWN_PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// Envoy needs a second or two for 1,000 virtual hosts on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);

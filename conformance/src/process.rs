@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::net::{Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -151,16 +152,26 @@ impl Drop for Process {
     }
 }
 
-/// A port that was free a moment ago, for what must keep its port over a restart.
+/// A port that was free a moment ago, for what must keep its port over a restart. Never the same twice, and below the
+/// range from which the kernel takes ports for outgoing connections: one of those might have it in the meantime.
 ///
 /// # Panics
 /// When the machine has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let socket = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).expect("a free port");
-    socket.local_addr().expect("bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start =
+        u16::try_from(std::process::id().wrapping_mul(101) % u32::from(PORTS)).unwrap_or_default();
+    let mut candidates = (0..PORTS).map(|_| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        FIRST_PORT + start.wrapping_add(step) % PORTS
+    });
+    let free = |port: &u16| TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port)).is_ok();
+    candidates.find(free).expect("a free port")
 }
 
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 10_000;
 /// Longer than a pod's default grace of 30 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
