@@ -319,6 +319,17 @@ impl Cri {
         )
     }
 
+    /// Has the runtime write to a new file where the container's log is: the one that was there has another name now.
+    pub(crate) async fn reopen_log(&self, id: &str) -> Result<()> {
+        let request = generated::ReopenContainerLogRequest {
+            container_id: id.into(),
+        };
+        let answer = self.runtime.clone().reopen_container_log(request).await;
+        answer
+            .map_err(Error::runtime("reopen the container's log"))
+            .map(drop)
+    }
+
     pub(crate) async fn remove_container(&self, id: &str) -> Result<()> {
         let request = generated::RemoveContainerRequest {
             container_id: id.into(),

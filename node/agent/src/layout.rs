@@ -79,10 +79,13 @@ impl Layout {
         parts.join(container).join(index.to_string())
     }
 
+    /// A directory per pod, in it one per container.
+    pub(crate) fn all_logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
     pub(crate) fn logs(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
-        self.root
-            .join("logs")
-            .join(format!("{namespace}_{name}_{uid}"))
+        self.all_logs().join(format!("{namespace}_{name}_{uid}"))
     }
 
     pub(crate) fn pod_logs(&self, pod: &Pod) -> PathBuf {

@@ -15,6 +15,7 @@ mod image;
 mod kubelet;
 mod layout;
 mod links;
+mod log_upkeep;
 mod machine;
 mod node;
 mod pause;

@@ -15,7 +15,7 @@ use crate::recorder::{self, Recorder};
 use crate::registration::Registration;
 use crate::service_proxy::{self, ServiceProxy};
 use crate::service_store::ServiceStore;
-use crate::{events, kubelet, machine, pods};
+use crate::{events, kubelet, log_upkeep, machine, pods};
 use futures::future::join_all;
 use portcullis_nft::Network;
 use portcullis_serve::Drain;
@@ -257,6 +257,7 @@ fn wire(
         node.name.clone(),
         notices,
     ));
+    tasks.spawn(log_upkeep::run(node.clone()));
     tasks.spawn(events::follow(node.cri.channel(), events));
     tasks.spawn(pods::run(node.clone(), directory.clone(), runtime_events));
     Running {

@@ -8,6 +8,7 @@
 mod conditions;
 pub mod environment;
 pub mod files;
+pub mod log_files;
 pub mod notices;
 pub mod observed;
 mod phase;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use portcullis_serve::Drain;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,8 +133,8 @@ async fn send(
     let mut reader = BufReader::new(file);
     let mut budget = options.limit_bytes.unwrap_or(u64::MAX);
     let (mut line, mut chunk) = (Vec::new(), Vec::new());
-    // Once the container has ended, one more read to the end gets what came before.
-    let mut last_read = !options.follow;
+    // Once the container has ended, or its file was rotated away, one more read to the end gets what came before.
+    let (mut last_read, mut rotated) = (!options.follow, false);
     let mut checks = 0u32;
     loop {
         let more = reader.read_until(b'\n', &mut line).await? > 0;
@@ -154,7 +155,11 @@ async fn send(
         if budget == 0 || (!more && last_read) {
             return Ok(());
         }
-        if !more {
+        if !more && rotated {
+            reader = BufReader::new(File::open(path).await?);
+            rotated = false;
+        } else if !more {
+            rotated = is_other(reader.get_ref(), path).await;
             checks += 1;
             if checks.is_multiple_of(POLLS_PER_CHECK) {
                 last_read = !follower.is_running().await;
@@ -165,6 +170,14 @@ async fn send(
             }
         }
     }
+}
+
+/// There is another file by that name now.
+async fn is_other(open: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (open.metadata().await, tokio::fs::metadata(path).await) else {
+        return false;
+    };
+    (open.dev(), open.ino()) != (named.dev(), named.ino())
 }
 
 /// `TIME STREAM F|P TEXT` → the text, unless it is too old or the budget is spent.

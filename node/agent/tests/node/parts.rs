@@ -111,3 +111,23 @@ pub fn a_runtime_that_dies_is_started_again(stage: &Stage) {
     assert!(get(&format!("{ip}:8080"), "/").is_ok());
     assert_eq!(id(), container);
 }
+
+/// The runtime appends, so a file that only claims to be large is rotated as one that is.
+pub fn a_large_log_is_rotated(stage: &Stage) {
+    let directory = stage.directory.path().join("logs/default_web_uid-web/echo");
+    let log = directory.join("0.log");
+    let before = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    before.set_len((10 << 20) + 1).unwrap();
+    let rotated = || {
+        let files = std::fs::read_dir(&directory).unwrap().flatten();
+        let names = files.map(|file| file.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("0.log.")).count() == 1
+    };
+    until("the log is rotated", rotated);
+    let ip = stage.pod("/api/v1/namespaces/default/pods/web")["status"]["podIP"].clone();
+    let address = format!("{}:8080", ip.as_str().unwrap());
+    until("the new file is written to", || {
+        get(&address, "/rotated").is_ok()
+            && std::fs::read_to_string(&log).is_ok_and(|text| text.contains("request /rotated"))
+    });
+}

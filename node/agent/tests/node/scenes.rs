@@ -48,6 +48,7 @@ pub async fn all() -> usize {
     let played = async {
         scenes.iter().for_each(|scene| scene(&stage));
         logs_are_served_to_the_api_server_alone(&stage, &running).await;
+        parts::a_large_log_is_rotated(&stage);
         a_guest_at_its_runtime_ends_only_its_own_pods(&stage).await;
     };
     let played = std::panic::AssertUnwindSafe(played).catch_unwind().await;
@@ -59,7 +60,7 @@ pub async fn all() -> usize {
     }
     let running = a_killed_node_finds_its_pods_running(&stage, running).await;
     a_stopped_node_leaves_nothing_and_finds_its_pods_again(&stage, running).await;
-    scenes.len() + 4
+    scenes.len() + 5
 }
 
 fn a_pod_becomes_ready_and_answers(stage: &Stage) {
