@@ -135,11 +135,12 @@ impl Cri {
     pub(crate) async fn pull(
         &self,
         name: &str,
+        auth: Option<generated::AuthConfig>,
         sandbox: generated::PodSandboxConfig,
     ) -> Result<()> {
         let request = generated::PullImageRequest {
             image: Some(image_spec(name)),
-            auth: None,
+            auth,
             sandbox_config: Some(sandbox),
         };
         self.images

@@ -1,7 +1,8 @@
 //! The pure half of the kubelet.
 //!
 //! *Owns*: what to do next with a pod ([`plan()`]), the status it has earned ([`status()`]), probe thresholds and their
-//! schedule, environment, volume contents, the texts of Events, resource arithmetic, `/etc/hosts` and `resolv.conf`.
+//! schedule, environment, volume contents, credentials for registries, which logs are kept, the texts of Events, resource
+//! arithmetic, `/etc/hosts` and `resolv.conf`.
 //! *Does not own*: the runtime, the API, the file system, the clock.
 //! *Entry point*: [`plan()`].
 
@@ -14,6 +15,7 @@ pub mod observed;
 mod phase;
 mod plan;
 pub mod probe;
+pub mod pull_secrets;
 pub mod refresh;
 pub mod resources;
 pub mod sources;

@@ -83,6 +83,14 @@ pub fn killing(container: &str, reason: StopReason) -> Notice {
     Notice::of(false, container, "Killing", message)
 }
 
+pub fn pull_secrets_missing(names: &[String]) -> Notice {
+    let message = format!(
+        "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+        names.join(", ")
+    );
+    Notice::of(true, SANDBOX, "FailedToRetrieveImagePullSecret", message)
+}
+
 pub fn sandbox_changed() -> Notice {
     let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
     Notice::of(false, SANDBOX, "SandboxChanged", message)

@@ -11,6 +11,7 @@ mod observe;
 mod pace;
 mod probe_tls;
 mod probing;
+mod pull;
 mod refresh;
 mod report;
 mod settle;

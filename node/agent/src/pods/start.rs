@@ -155,7 +155,7 @@ impl Round {
         }
         self.tell(notices::pulling(&spec.name, name));
         let pulled = tokio::select! {
-            pulled = self.node.cri.pull(name, sandbox.clone()) => pulled,
+            pulled = self.pull(name, sandbox) => pulled,
             () = self.interrupted() => return Err(("ErrImagePull", refused("the pod is to go".into()))),
         };
         pulled.map_err(|error| ("ErrImagePull", refused(error.to_string())))?;

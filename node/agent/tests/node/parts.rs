@@ -2,6 +2,7 @@
 
 use crate::stage::{Stage, condition, get, until};
 use serde_json::json;
+use std::io::{BufRead, BufReader, Write};
 
 /// A container that could write to files the node swaps could lead the node's next update elsewhere.
 pub fn volumes_are_mounted_in_parts_and_the_nodes_files_read_only(stage: &Stage) {
@@ -88,6 +89,59 @@ pub fn a_deletion_interrupts_a_pull(stage: &Stage) {
     stage.api.delete(&path, 0);
     until("pulling is gone", || stage.api.get(&path).is_none());
     drop(asked);
+}
+
+/// A registry that lets nobody in is shown what the pod's Secret says.
+pub fn a_pull_uses_the_pods_credentials(stage: &Stage) {
+    let registry = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = registry.local_addr().unwrap().to_string();
+    let config = json!({"auths": {&address: {"auth": "dXNlcjpwYXNz"}}}).to_string();
+    let encoded = k8s_openapi::ByteString(config.into_bytes());
+    let secret = json!({
+        "metadata": {"name": "registry", "namespace": "default"},
+        "type": "kubernetes.io/dockerconfigjson",
+        "data": {".dockerconfigjson": encoded},
+    });
+    let secrets = "/api/v1/namespaces/default/secrets";
+    stage.api.put(&format!("{secrets}/registry"), secret);
+    let (seen, shown) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in registry.incoming().flatten() {
+            let _ = seen.send(challenge(stream).unwrap_or_default());
+        }
+    });
+    let path = stage.apply(
+        "private",
+        json!({
+            "nodeName": "stage",
+            "imagePullSecrets": [{"name": "absent"}, {"name": "registry"}],
+            "containers": [{"name": "echo", "image": format!("{address}/some/thing:1")}],
+        }),
+    );
+    until("the credential is shown", || {
+        let mut heads = shown.try_iter();
+        heads.any(|head| head.contains("authorization: basic dxnlcjpwyxnz"))
+    });
+    let message = "Unable to retrieve some image pull secrets (absent); attempting to pull the image may not succeed.";
+    let told = || stage.told("private", "FailedToRetrieveImagePullSecret", message);
+    until("the missing one is told", || told().is_some());
+    stage.api.delete(&path, 0);
+    until("private is gone", || stage.api.get(&path).is_none());
+}
+
+/// Answers one request with 401 and returns its head in lower case.
+fn challenge(mut stream: std::net::TcpStream) -> Option<String> {
+    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+    let mut head = String::new();
+    while let Some(Ok(line)) = lines.next() {
+        if line.is_empty() {
+            break;
+        }
+        head += &(line.to_lowercase() + "\n");
+    }
+    let answer = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm=\"x\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    stream.write_all(answer.as_bytes()).ok()?;
+    Some(head)
 }
 
 /// Its containers go on meanwhile.

@@ -31,7 +31,7 @@ pub async fn all() -> usize {
     stage.leave_a_lost_link();
     let mut running = stage.start().await;
     within(20, "the node is ready", async { running.ready().await }).await;
-    let scenes: [fn(&Stage); 12] = [
+    let scenes: [fn(&Stage); 13] = [
         a_pod_becomes_ready_and_answers,
         a_service_reaches_it_and_refuses_without_endpoints,
         a_pod_can_live_in_the_hosts_network,
@@ -41,6 +41,7 @@ pub async fn all() -> usize {
         parts::volumes_are_mounted_in_parts_and_the_nodes_files_read_only,
         parts::a_command_can_be_a_probe,
         parts::a_deletion_interrupts_a_pull,
+        parts::a_pull_uses_the_pods_credentials,
         parts::a_runtime_that_dies_is_started_again,
         volumes::follow_their_objects_and_renew_tokens_when_due,
         a_deleted_pod_leaves_the_api_last,
