@@ -91,16 +91,22 @@ pub(crate) async fn user(
 /// Whom the request is to be taken for: its sender, or with `Impersonate-*` headers somebody else.
 ///
 /// # Errors
-/// 403 where the sender may not `impersonate` each part, 500 for headers without a user.
+/// 403 where the sender may not `impersonate` each part, 500 for headers without a user, 400 for what is no text.
 pub(crate) fn impersonated(
     sender: User,
     headers: &HeaderMap,
     authorizer: &Authorizer,
 ) -> Result<User, ApiError> {
-    let texts = headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let Some(whom) = Impersonated::parse(texts)? else {
+    let mut asked = Vec::new();
+    for (name, value) in headers {
+        if name.as_str().starts_with("impersonate-") {
+            // What cannot be read must not be overlooked: the request would pass as its sender's.
+            let text = std::str::from_utf8(value.as_bytes())
+                .map_err(|_| ApiError::BadRequest(format!("the header {name} is not UTF-8")))?;
+            asked.push((name.as_str(), text));
+        }
+    }
+    let Some(whom) = Impersonated::parse(asked.into_iter())? else {
         return Ok(sender);
     };
     for question in whom.questions() {

@@ -272,6 +272,14 @@ async fn whoever_may_impersonate_is_taken_for_somebody_else() {
         refused.json()["message"],
         "users \"kubernetes-admin\" is forbidden: User \"jane\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
     );
+    // Beyond ASCII a name is a name, too, and not nobody's.
+    let foreign = headers("jürgen", "");
+    let foreign = ask(&admin, Method::GET, PODS, &foreign, Vec::new()).await;
+    assert!(
+        foreign.text.contains(r#"User \"jürgen\" cannot list"#),
+        "{}",
+        foreign.text
+    );
     let alone = ask(
         &admin,
         Method::GET,
