@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use portcullis_apiserver::{Cidr, Config, Pki, Running, kubeconfig};
+use portcullis_apiserver::{AuthorizationMode, Cidr, Config, Pki, Running, kubeconfig};
 use portcullis_serve::{BindOptions, Drain};
 use portcullis_store::{RedbConfig, RedbStore};
 
@@ -41,8 +41,10 @@ pub async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
         listener,
         args.kubeconfig.as_deref(),
         &args.service_cluster_ip_range,
+        args.authorization_mode.into(),
     )
     .await?;
+    server.write_component_kubeconfigs(&data_dir)?;
     println!(
         "ready kubeconfig={} api={}",
         server.kubeconfig.display(),
@@ -60,6 +62,7 @@ impl ApiServer {
         listener: std::net::TcpListener,
         kubeconfig_path: Option<&Path>,
         service_cidr: &str,
+        authorization: AuthorizationMode,
     ) -> anyhow::Result<Self> {
         let service_cidr: Cidr = service_cidr
             .parse()
@@ -71,6 +74,7 @@ impl ApiServer {
         let store = RedbStore::open(&data_dir.join("store.redb"), RedbConfig::default())?;
         let config = Config {
             service_cidr,
+            authorization,
             advertise_address: addresses.first().copied(),
             ..Config::default()
         };
@@ -96,12 +100,32 @@ impl ApiServer {
         })
     }
 
+    /// For the components that run apart: `DATA_DIR/COMPONENT.kubeconfig`, each with the name that its roles are bound to.
+    fn write_component_kubeconfigs(&self, data_dir: &DataDir) -> anyhow::Result<()> {
+        for (component, user) in [
+            ("controller-manager", CONTROLLER_MANAGER),
+            ("scheduler", SCHEDULER),
+            ("ingress-controller", INGRESS_CONTROLLER),
+        ] {
+            let identity = self.pki.issue_client(user, &[], SystemTime::now())?;
+            files::write_private(
+                &data_dir.join(&format!("{component}.kubeconfig")),
+                &kubeconfig(&self.url, self.pki.ca_pem(), user, &identity),
+            )?;
+        }
+        Ok(())
+    }
+
     pub async fn stop(self) {
         self.drain.finish(DRAIN).await;
         self.running.stopped().await;
     }
 }
 
+pub const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+pub const SCHEDULER: &str = "system:kube-scheduler";
+/// Upstream has no name for it; the role is among the API server's own.
+pub const INGRESS_CONTROLLER: &str = "portcullis:ingress-controller";
 const ADMINISTRATOR: &str = "kubernetes-admin";
 /// Requests in progress get this long; watches end at once.
 const DRAIN: Duration = Duration::from_secs(2);

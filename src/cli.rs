@@ -209,6 +209,19 @@ pub struct ApiserverArgs {
     /// Addresses of Services
     #[arg(long, default_value = "10.43.0.0/16")]
     pub service_cluster_ip_range: String,
+    /// Who decides what a request may do
+    #[arg(long, value_enum, default_value_t = AuthorizationMode::Rbac)]
+    pub authorization_mode: AuthorizationMode,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum AuthorizationMode {
+    /// Roles and bindings
+    #[value(name = "RBAC")]
+    Rbac,
+    /// Everybody with an identity may do everything
+    #[value(name = "AlwaysAllow")]
+    AlwaysAllow,
 }
 
 #[derive(Args, Clone)]
@@ -229,6 +242,15 @@ pub struct VersionArgs {
     /// `json` for a machine to read
     #[arg(short, long)]
     pub output: Option<String>,
+}
+
+impl From<AuthorizationMode> for portcullis_apiserver::AuthorizationMode {
+    fn from(choice: AuthorizationMode) -> Self {
+        match choice {
+            AuthorizationMode::Rbac => Self::Rbac,
+            AuthorizationMode::AlwaysAllow => Self::AlwaysAllow,
+        }
+    }
 }
 
 impl From<Unsupported> for portcullis_daemon::Unsupported {

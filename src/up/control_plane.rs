@@ -3,10 +3,17 @@
 use std::time::SystemTime;
 
 use kube::Client;
+use portcullis_apiserver::AuthorizationMode;
+use portcullis_controllers::Clients;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{apiserver::ApiServer, cli::UpArgs, client, data_dir::DataDir};
+use crate::{
+    apiserver::{ApiServer, CONTROLLER_MANAGER, SCHEDULER},
+    cli::UpArgs,
+    client,
+    data_dir::DataDir,
+};
 
 pub struct ControlPlane {
     pub server: ApiServer,
@@ -26,16 +33,20 @@ impl ControlPlane {
             listener,
             args.kubeconfig.as_deref(),
             &args.service_cidr,
+            AuthorizationMode::Rbac,
         )
         .await?;
         let admin = component(&server, "portcullis:up", &["system:masters"])?;
-        let manager = component(&server, "system:kube-controller-manager", &[])?;
+        let clients = Clients {
+            manager: component(&server, CONTROLLER_MANAGER, &[])?,
+            scheduler: component(&server, SCHEDULER, &[])?,
+        };
         let stop_loops = CancellationToken::new();
         let config = portcullis_controllers::Config {
             ca_pem: server.pki.ca_pem().to_owned(),
         };
         let loops = tokio::spawn(portcullis_controllers::run_all(
-            manager,
+            clients,
             config,
             stop_loops.clone(),
         ));

@@ -12,7 +12,7 @@ use portcullis_gateway::{Config, Gateway};
 use tokio::task::JoinHandle;
 
 use super::control_plane::ControlPlane;
-use crate::{cli::UpArgs, data_plane};
+use crate::{apiserver::INGRESS_CONTROLLER, cli::UpArgs, data_plane};
 
 pub struct Ingress {
     gateway: Arc<Gateway>,
@@ -58,7 +58,7 @@ impl Ingress {
             update_status_on_shutdown: false,
             ..daemon::Config::default()
         };
-        let client = control_plane.client("portcullis:ingress-controller", &[])?;
+        let client = control_plane.client(INGRESS_CONTROLLER, &[])?;
         let controller = daemon::start(config, client).await?;
         controller.ready().await;
         let specs = controller.specs();

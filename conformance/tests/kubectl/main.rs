@@ -1,5 +1,6 @@
 //! A current kubectl against the API server, without a node.
 
+mod access;
 mod reading;
 mod refusals;
 mod writing;
@@ -29,6 +30,12 @@ const SCENARIOS: &[Shared] = scenarios![
     refusals::invalid_objects_name_the_field,
     refusals::malformed_manifests_are_refused,
     refusals::conflicts_and_absences_are_told,
+    access::refusals_read_as_upstreams,
+    access::can_i_follows_the_bindings,
+    access::accounts_and_groups_are_bound,
+    access::whoami_shows_who_is_meant,
+    access::nobody_grants_more_than_they_hold,
+    access::no_component_lacks_a_right,
 ];
 
 const DEPLOYMENT: &str = "\

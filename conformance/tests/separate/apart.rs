@@ -232,18 +232,20 @@ pub(crate) fn every_part_stands_alone(_stage: &Stage) {
         false => Err(server.log_tail()),
     });
     let kubeconfig = data.join("kubeconfig");
+    // Each component under its own name, with no more rights than it has.
+    let of = |component: &str| data.join(format!("{component}.kubeconfig"));
     let _manager = start(
         "controller-manager",
         &[
             "controller-manager".to_owned(),
-            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--kubeconfig={}", of("controller-manager").display()),
         ],
     );
     let kubectl = Kubectl::new(&kubeconfig);
     kubectl.apply(CLASS).ok();
     let kubectl = kubectl.in_new_namespace("alone");
     let _server = serve(&kubectl, "alone.test", "alone");
-    let mut apart = Apart::beside(&kubeconfig);
+    let mut apart = Apart::beside(&of("ingress-controller"));
     apart.start_controller(&[
         "--publish-status-address=192.0.2.7",
         "--disable-leader-election",

@@ -9,6 +9,7 @@ use portcullis_serve::Drain;
 use portcullis_store::{Expected, KeyValue, List, Outcome, Put, Revision, Store, StoreError};
 use serde_json::Value;
 
+use crate::authz::Authorizer;
 use crate::config::Config;
 use crate::inflight::InFlight;
 use crate::metrics::Metrics;
@@ -23,6 +24,7 @@ pub(crate) struct Api {
     /// `host:port`, for discovery.
     pub address: String,
     pub store: Arc<dyn Store>,
+    pub authorizer: Authorizer,
     pub in_flight: InFlight,
     pub metrics: Metrics,
     pub tokens: Tokens,

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::authz::{AnyAuthenticated, Authorizer};
+use crate::authz::AuthorizationMode;
 use crate::cidr::Cidr;
 
 /// What an API server needs to be told. Defaults are those of `portcullis up`.
@@ -15,7 +14,7 @@ pub struct Config {
     pub node_ports: RangeInclusive<u16>,
     /// Where the server is reached: the endpoint of the `kubernetes` Service. Not published while unspecified.
     pub advertise_address: Option<IpAddr>,
-    pub authorizer: Arc<dyn Authorizer>,
+    pub authorization: AuthorizationMode,
     /// Issuer of ServiceAccount tokens, and an audience of those for this server.
     pub issuer: String,
     /// How long Events are kept.
@@ -39,7 +38,7 @@ impl Default for Config {
             service_cidr: "10.43.0.0/16".parse().expect("the constant is a network"),
             node_ports: 30_000..=32_767,
             advertise_address: None,
-            authorizer: Arc::new(AnyAuthenticated),
+            authorization: AuthorizationMode::Rbac,
             issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             event_lifetime: Duration::from_secs(3_600),
             // kube-apiserver's --max-requests-inflight and --max-mutating-requests-inflight.

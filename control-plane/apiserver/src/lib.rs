@@ -1,7 +1,7 @@
 //! The Kubernetes API server: one generic machine over HTTP.
 //!
-//! Owns the way of a request (authenticate, parse, authorize, limit, decode, prepare, store, encode), watches, the pools
-//! of Service addresses and node ports, ServiceAccount tokens, and the files of the cluster's authority. Does not own what
+//! Owns the way of a request (authenticate, parse, authorize, limit, decode, prepare, store, encode), watches, the view of
+//! the roles that authorization reads, the pools of Service addresses and node ports, ServiceAccount tokens, and the files of the cluster's authority. Does not own what
 //! kinds mean (`portcullis-resource`), durability (`portcullis-store`), accept loops and TLS (`portcullis-serve`), nor any
 //! controller: those are clients like everybody. Entry point: [`start`], with [`Pki::load_or_create`] before it.
 
@@ -22,6 +22,7 @@ mod object;
 mod path;
 mod pki;
 mod pools;
+mod review;
 mod server;
 mod service;
 mod subresource;
@@ -30,8 +31,7 @@ mod verb;
 mod watch;
 mod write;
 
-pub use authn::User;
-pub use authz::{AnyAuthenticated, Authorizer, Decision, Request as AuthorizationRequest};
+pub use authz::AuthorizationMode;
 pub use cidr::{Cidr, CidrError};
 pub use config::Config;
 pub use kubeconfig::kubeconfig;

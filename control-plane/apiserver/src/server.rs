@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::Api;
 use crate::authn::certificate_user;
+use crate::authz::{AuthorizationMode, Authorizer, View, keep_roles};
 use crate::bootstrap::{bootstrap, guard};
 use crate::config::Config;
 use crate::inflight::InFlight;
@@ -79,6 +80,7 @@ pub async fn start(
         address: reached_at(&config, address),
         tokens: Tokens::new(pki.token_key(), &config.issuer, Arc::clone(&store))?,
         pools: Pools::new(config.service_cidr, config.node_ports.clone()),
+        authorizer: Authorizer::new(config.authorization),
         in_flight: InFlight::new(config.max_reads, config.max_writes),
         metrics: Metrics::new(),
         kubelets: Kubelets::new(pki)?,
@@ -94,6 +96,11 @@ pub async fn start(
         .await
         .map_err(StartError::Bootstrap)?;
     drain.track(guard(Arc::clone(&api), address.port()));
+    if api.config.authorization == AuthorizationMode::Rbac {
+        keep_roles(&api).await.map_err(StartError::Bootstrap)?;
+        let view = View::open(&api).await.map_err(StartError::Bootstrap)?;
+        drain.track(view.follow(Arc::clone(&api)));
+    }
     let factory = move |peer: &Peer| {
         let api = Arc::clone(&api);
         let user = certificate_user(peer).map(Arc::new);

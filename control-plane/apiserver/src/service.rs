@@ -5,19 +5,20 @@ use std::time::Instant;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use portcullis_resource::error::{ApiError, GroupName};
+use portcullis_resource::error::ApiError;
 use portcullis_resource::kind;
+use portcullis_resource::rbac::Attributes;
 use portcullis_resource::request::{Query, RequestInfo, ResourcePath, Target, Verb};
+use portcullis_resource::review::Review;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::api::Api;
 use crate::authn::{self, User};
-use crate::authz::{self, Decision};
 use crate::body::Body;
 use crate::call::Call;
 use crate::encode;
 use crate::metrics::Labels;
-use crate::{path, subresource, verb};
+use crate::{path, review, subresource, verb};
 
 /// Answers one request of a connection whose client certificate named `certificate`.
 pub(crate) async fn answer(
@@ -44,9 +45,12 @@ async fn handle(
     labels: &mut Labels,
 ) -> Result<Response<Body>, ApiError> {
     let user = authn::user(certificate, request.headers(), &api.tokens).await?;
+    let user = authn::impersonated(user, request.headers(), &api.authorizer)?;
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = RequestInfo::parse(request.method().as_str(), request.uri().path(), &query)?;
-    authorize(api, &user, &info)?;
+    let method = request.method().as_str().to_ascii_lowercase();
+    let asked = Attributes::of_request(&info, &method);
+    api.authorizer.require(&user, &asked)?;
     let target = match info.target {
         Target::Path(path) => {
             return in_time(api, path::answer(api, &path, request.headers(), &query)).await;
@@ -85,29 +89,6 @@ async fn to_the_end(
     answered
         .await
         .unwrap_or_else(|_| Err(ApiError::Internal("the request was given up".to_owned())))
-}
-
-fn authorize(api: &Api, user: &User, info: &RequestInfo) -> Result<(), ApiError> {
-    let Decision::Deny(message) =
-        authz::decide(&*api.config.authorizer, &authz::Request { user, info })
-    else {
-        return Ok(());
-    };
-    // Without an identity the client should bring one, not ask for rights.
-    if !user.is_in("system:authenticated") {
-        return Err(ApiError::Unauthorized);
-    }
-    Err(match &info.target {
-        Target::Path(_) => ApiError::Forbidden {
-            resource: None,
-            name: String::new(),
-            message,
-            causes: Vec::new(),
-        },
-        Target::Resource(r) => {
-            ApiError::forbidden(GroupName::new(&r.group, &r.resource), &r.name, message)
-        }
-    })
 }
 
 /// Finds the kind's row and checks that it serves what is asked.
@@ -163,6 +144,9 @@ const fn wants_name(verb: Verb) -> bool {
 }
 
 async fn dispatch(call: Call) -> Result<Response<Body>, ApiError> {
+    if let Some(question) = Review::of(call.kind) {
+        return review::answer(question, call).await;
+    }
     if let Some(sub) = call.subresource
         && let Some(answered) = subresource::special(sub)
     {

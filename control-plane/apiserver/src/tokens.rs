@@ -9,6 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use portcullis_pki::PrivateKey;
 use portcullis_resource::error::ApiError;
 use portcullis_resource::kind::{self, KindSpec};
+use portcullis_resource::rbac;
 use portcullis_store::Store;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -143,13 +144,34 @@ impl Tokens {
     /// # Errors
     /// 401: it is not ours, not for us, expired, or what it is bound to is gone.
     pub(crate) async fn user(&self, token: &str) -> Result<User, ApiError> {
+        let audiences = std::slice::from_ref(&self.issuer);
+        self.review(token, audiences).await.map(|(user, _)| user)
+    }
+
+    /// The user of a token that is for any of `audiences` (none: for this server), and for which of them it is.
+    ///
+    /// # Errors
+    /// As [`Tokens::user`].
+    pub(crate) async fn review(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(User, Vec<String>), ApiError> {
+        let audiences = match audiences {
+            [] => std::slice::from_ref(&self.issuer),
+            named => named,
+        };
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(&[&self.issuer]);
+        validation.set_audience(audiences);
         validation.validate_nbf = true;
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation)
             .map_err(|_| ApiError::Unauthorized)?;
-        let bound = decoded.claims.kubernetes;
+        let Claims {
+            kubernetes: bound,
+            aud: held,
+            ..
+        } = decoded.claims;
         let namespace = &bound.namespace;
         self.check(own("serviceaccounts"), namespace, &bound.serviceaccount)
             .await?;
@@ -159,18 +181,13 @@ impl Tokens {
         if let Some(secret) = &bound.secret {
             self.check(own("secrets"), namespace, secret).await?;
         }
-        let name = format!(
-            "system:serviceaccount:{namespace}:{}",
-            bound.serviceaccount.name
-        );
-        let groups = vec![
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-        ];
-        Ok(User {
+        let name = rbac::account_name(namespace, &bound.serviceaccount.name);
+        let user = User {
             uid: bound.serviceaccount.uid,
-            ..User::authenticated(&name, groups)
-        })
+            ..User::authenticated(&name, rbac::account_groups(namespace))
+        };
+        let meant = audiences.iter().filter(|a| held.contains(a)).cloned();
+        Ok((user, meant.collect()))
     }
 
     async fn check(

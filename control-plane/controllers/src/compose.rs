@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Client;
 use kube::runtime::watcher;
 use portcullis_reconcile::{Resource, rootca};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actor::{Actor, Controller, Start};
 use crate::collect::discovery::Catalog;
 use crate::collect::{Collector, Gates, SharedGraph, Watches};
+use crate::controllers::clusterrole::ClusterRoles;
 use crate::controllers::deployment::Deployments;
 use crate::controllers::endpointslice::EndpointSlices;
 use crate::controllers::namespace::Namespaces;
@@ -52,16 +54,22 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
 
 /// Runs the scheduler until `shutdown`.
 pub async fn run_scheduler(client: Client, shutdown: CancellationToken) {
-    let mut parts = Parts::new(client, shutdown);
-    parts.add_scheduler();
+    let mut parts = Parts::new(client.clone(), shutdown);
+    parts.add_scheduler(client);
     parts.finish().await;
 }
 
-/// Runs controllers and scheduler over the same watches until `shutdown`.
-pub async fn run_all(client: Client, config: Config, shutdown: CancellationToken) {
-    let mut parts = Parts::new(client, shutdown);
+/// Who the two are to the API server.
+pub struct Clients {
+    pub manager: Client,
+    pub scheduler: Client,
+}
+
+/// Runs controllers and scheduler over the same watches, which are the manager's, until `shutdown`.
+pub async fn run_all(clients: Clients, config: Config, shutdown: CancellationToken) {
+    let mut parts = Parts::new(clients.manager, shutdown);
     parts.add_controllers(config);
-    parts.add_scheduler();
+    parts.add_scheduler(clients.scheduler);
     parts.finish().await;
 }
 
@@ -139,6 +147,7 @@ impl Parts {
         let namespaces = self.watched::<Namespace>();
         let accounts = self.watched::<ServiceAccount>();
         let leases = self.watched::<Lease>();
+        let roles = self.watched::<ClusterRole>();
         let catalog = Catalog::new(self.client.clone());
         self.add(|parts, queue| Deployments::new(&deployments, &replica_sets, &parts.pods, queue));
         self.add(|parts, queue| {
@@ -159,6 +168,7 @@ impl Parts {
         self.add(|_, queue| ServiceAccounts::new(&namespaces, &accounts, queue));
         self.add(|parts, queue| Nodes::new(&parts.nodes, &leases, &parts.pods, queue));
         self.add(|parts, queue| PodGc::new(&parts.pods, &parts.nodes, queue));
+        self.add(|_, queue| ClusterRoles::new(&roles, queue));
         if !config.ca_pem.is_empty() {
             let maps = Informer::new();
             // Of all ConfigMaps only the published ones are worth a place in memory.
@@ -179,6 +189,7 @@ impl Parts {
             graph.follow(&namespaces),
             graph.follow(&accounts),
             graph.follow(&leases),
+            graph.follow(&roles),
         ]);
         self.add_collector(&graph, &catalog, covered, queue);
     }
@@ -219,8 +230,14 @@ impl Parts {
         );
     }
 
-    fn add_scheduler(&mut self) {
-        self.add(|parts, queue| Scheduler::new(&parts.pods, &parts.nodes, queue));
+    /// The scheduler acts and speaks under its own name.
+    fn add_scheduler(&mut self, client: Client) {
+        let (recorder, writer) = Recorder::new(client.clone(), self.start.shutdown.clone());
+        self.tasks.spawn(writer);
+        let queue = Arc::new(Queue::new());
+        let scheduler = Scheduler::new(&self.pods, &self.nodes, &queue);
+        let actor = Actor::new(scheduler, queue, client, &recorder);
+        actor.start(WORKERS, &mut self.tasks, &self.start);
     }
 
     /// Everybody has subscribed: watch, open the gate when all is listed, and wait for the end.

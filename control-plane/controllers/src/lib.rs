@@ -16,7 +16,7 @@ mod queue;
 mod recorder;
 mod scheduler;
 
-pub use compose::{Config, run, run_all, run_scheduler};
+pub use compose::{Clients, Config, run, run_all, run_scheduler};
 
 #[cfg(test)]
 mod tests;

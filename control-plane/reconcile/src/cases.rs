@@ -15,8 +15,8 @@ use crate::expectations::{Expectations, Written};
 use crate::garbage::{Graph, Presence};
 use crate::replicaset::{Failure, Stage};
 use crate::{
-    Plan, Resource, deployment, endpointslice, garbage, namespace, node, podgc, replicaset, rootca,
-    serviceaccount,
+    Plan, Resource, clusterrole, deployment, endpointslice, garbage, namespace, node, podgc,
+    replicaset, rootca, serviceaccount,
 };
 
 /// What one case observes.
@@ -75,6 +75,13 @@ impl Case {
 
     fn plan(&self) -> Plan {
         match self.controller.as_str() {
+            "clusterrole" => clusterrole::plan(
+                &clusterrole::Observed {
+                    role: &self.subject(),
+                    roles: &self.all(),
+                },
+                self.now,
+            ),
             "deployment" => self.deployment(),
             "replicaset" => self.replica_set(),
             "endpointslice" => self.endpoint_slice(),

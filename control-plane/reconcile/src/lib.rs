@@ -1,10 +1,11 @@
 //! Pure controllers: what is observed goes in, a [`Plan`] comes out.
 //!
-//! *Owns*: every decision of the workload, endpoint, namespace, garbage, node and default-object controllers, and the
+//! *Owns*: every decision of the workload, endpoint, namespace, garbage, node, role and default-object controllers, and the
 //! bookkeeping ([`expectations`]) that keeps a stale cache from being acted on twice.
 //! *Does not own*: watches, queues, API calls, the clock. `now` is an argument, names are made by the API server.
 //! *Entry point*: one `plan(&observed, now) -> Plan` per module.
 
+pub mod clusterrole;
 pub mod deployment;
 pub mod endpointslice;
 pub mod expectations;

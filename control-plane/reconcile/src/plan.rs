@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::SignedDuration;
 use serde::Serialize;
@@ -178,6 +179,7 @@ impl Serialize for Target {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Object {
+    ClusterRole(Box<ClusterRole>),
     ConfigMap(Box<ConfigMap>),
     Deployment(Box<Deployment>),
     EndpointSlice(Box<EndpointSlice>),
@@ -191,6 +193,7 @@ pub enum Object {
 impl Object {
     pub fn target(&self) -> Target {
         match self {
+            Self::ClusterRole(object) => Target::of(&**object),
             Self::ConfigMap(object) => Target::of(&**object),
             Self::Deployment(object) => Target::of(&**object),
             Self::EndpointSlice(object) => Target::of(&**object),

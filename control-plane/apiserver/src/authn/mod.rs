@@ -1,43 +1,55 @@
-//! Who asks: client certificate, then bearer token, else anonymous.
+//! Who asks: client certificate, then bearer token, else anonymous; and for whom.
+
+use std::collections::BTreeMap;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use portcullis_pki::CertificateInfo;
 use portcullis_resource::error::ApiError;
+use portcullis_resource::rbac::impersonation::Impersonated;
+use portcullis_resource::rbac::{ANONYMOUS, AUTHENTICATED, Identity, UNAUTHENTICATED};
 use portcullis_serve::Peer;
 
+use crate::authz::Authorizer;
 use crate::tokens::Tokens;
 
 /// An authenticated (or anonymous) user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     pub name: String,
     pub groups: Vec<String>,
     /// Of ServiceAccounts; empty otherwise.
     pub uid: String,
+    /// What else the authenticator knows.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl User {
     pub fn anonymous() -> Self {
         Self {
-            name: "system:anonymous".to_owned(),
-            groups: vec!["system:unauthenticated".to_owned()],
+            name: ANONYMOUS.to_owned(),
+            groups: vec![UNAUTHENTICATED.to_owned()],
             uid: String::new(),
+            extra: BTreeMap::new(),
         }
     }
 
     /// A user known by name; joins `system:authenticated`.
     pub fn authenticated(name: &str, mut groups: Vec<String>) -> Self {
-        groups.push("system:authenticated".to_owned());
+        groups.push(AUTHENTICATED.to_owned());
         Self {
             name: name.to_owned(),
             groups,
             uid: String::new(),
+            extra: BTreeMap::new(),
         }
     }
 
-    pub fn is_in(&self, group: &str) -> bool {
-        self.groups.iter().any(|g| g == group)
+    pub fn identity(&self) -> Identity<'_> {
+        Identity {
+            name: &self.name,
+            groups: &self.groups,
+        }
     }
 }
 
@@ -74,4 +86,37 @@ pub(crate) async fn user(
         // Other schemes are not ours; upstream ignores them, too.
         _ => Ok(User::anonymous()),
     }
+}
+
+/// Whom the request is to be taken for: its sender, or with `Impersonate-*` headers somebody else.
+///
+/// # Errors
+/// 403 where the sender may not `impersonate` each part, 500 for headers without a user, 400 for what is no text.
+pub(crate) fn impersonated(
+    sender: User,
+    headers: &HeaderMap,
+    authorizer: &Authorizer,
+) -> Result<User, ApiError> {
+    let mut asked = Vec::new();
+    for (name, value) in headers {
+        if name.as_str().starts_with("impersonate-") {
+            // What cannot be read must not be overlooked: the request would pass as its sender's.
+            let text = std::str::from_utf8(value.as_bytes())
+                .map_err(|_| ApiError::BadRequest(format!("the header {name} is not UTF-8")))?;
+            asked.push((name.as_str(), text));
+        }
+    }
+    let Some(whom) = Impersonated::parse(asked.into_iter())? else {
+        return Ok(sender);
+    };
+    for question in whom.questions() {
+        authorizer.require(&sender, &question)?;
+    }
+    tracing::debug!(sender = sender.name, user = whom.user, "impersonation");
+    Ok(User {
+        groups: whom.all_groups(),
+        name: whom.user,
+        uid: whom.uid,
+        extra: whom.extra,
+    })
 }

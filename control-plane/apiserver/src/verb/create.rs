@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::admission;
 use crate::api::Api;
+use crate::authz;
 use crate::body::Body;
 use crate::call::Call;
 use crate::object;
@@ -20,6 +21,7 @@ pub(crate) async fn create(mut call: Call) -> Result<Response<Body>, ApiError> {
     let negotiated = encode::negotiate(&call.headers, &call.query, call.verb)?;
     let dry_run = call.dry_run()?;
     let decoded = call.decode(call.kind.root_type).await?;
+    authz::check_escalation(&call, None, &decoded.object)?;
     let namespace = call.namespace().to_owned();
     let object = create_object(
         &call.api,

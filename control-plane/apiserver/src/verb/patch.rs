@@ -7,6 +7,7 @@ use portcullis_resource::patch::{self, PatchKind};
 use portcullis_resource::prepare;
 use serde_json::Value;
 
+use crate::authz;
 use crate::body::Body;
 use crate::call::{Call, content_type};
 use crate::encode;
@@ -26,6 +27,7 @@ pub(crate) async fn patch(mut call: Call) -> Result<Response<Body>, ApiError> {
             warnings: found,
         } = codec::decode_value(call.kind.root_type, &patched, validation)?;
         warnings = found;
+        authz::check_escalation(&call, Some(current), &object)?;
         let context = call.context(&name);
         service_change(&call.api, call.kind, current, &object, context, |context| {
             prepare::update(

@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use portcullis_resource::error::ApiError;
 use portcullis_resource::kind::KindSpec;
 use portcullis_resource::prepare::{self, Updated, WriteContext};
+use portcullis_resource::rbac::{Attributes, ResourceScope, Scope};
 use serde_json::Value;
 
 use crate::api::Api;
@@ -13,7 +14,7 @@ use crate::body::Body;
 use crate::call::Call;
 use crate::verb::create_object;
 use crate::write::{Change, change};
-use crate::{encode, object};
+use crate::{authz, encode, object};
 
 pub(crate) async fn update(mut call: Call) -> Result<Response<Body>, ApiError> {
     let negotiated = encode::negotiate(&call.headers, &call.query, call.verb)?;
@@ -22,6 +23,7 @@ pub(crate) async fn update(mut call: Call) -> Result<Response<Body>, ApiError> {
     let updated = change(&call, &name, |current| {
         let context = call.context(&name);
         let new = decoded.object.clone();
+        authz::check_escalation(&call, Some(current), &new)?;
         service_change(&call.api, call.kind, current, &new, context, |context| {
             prepare::update(call.kind, call.subresource, current, new.clone(), context)
         })
@@ -31,6 +33,8 @@ pub(crate) async fn update(mut call: Call) -> Result<Response<Body>, ApiError> {
             let namespace = call.namespace().to_owned();
             let dry_run = call.dry_run()?;
             let new = decoded.object.clone();
+            require_create(&call)?;
+            authz::check_escalation(&call, None, &new)?;
             let made = create_object(
                 &call.api,
                 call.kind,
@@ -55,6 +59,21 @@ fn creates(call: &Call, new: &Value) -> bool {
         && object::text(new, "/metadata/name") == call.path.name
         && object::text(new, "/metadata/resourceVersion").is_empty()
         && object::text(new, "/metadata/uid").is_empty()
+}
+
+/// The request was allowed as an update.
+fn require_create(call: &Call) -> Result<(), ApiError> {
+    let asked = Attributes {
+        verb: "create",
+        scope: Scope::Resource(ResourceScope {
+            group: call.kind.group,
+            resource: call.kind.plural,
+            subresource: "",
+            namespace: call.namespace(),
+            name: &call.path.name,
+        }),
+    };
+    call.api.authorizer.require(&call.user, &asked)
 }
 
 /// Reserves what an updated Service newly needs before `prepare` decides; other kinds go straight there.

@@ -7,6 +7,8 @@ mod kubelet;
 mod negotiation;
 mod paging;
 mod restart;
+mod reviews;
+mod roles;
 mod server;
 mod services;
 mod watch;

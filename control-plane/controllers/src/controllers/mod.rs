@@ -1,5 +1,6 @@
 //! The controllers: what wakes each, and what each observes before it plans.
 
+pub(crate) mod clusterrole;
 pub(crate) mod deployment;
 pub(crate) mod endpointslice;
 pub(crate) mod namespace;

@@ -1,6 +1,6 @@
 //! Beginnings and ends: default objects, cascading deletion, namespaces, shutdown.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -165,5 +165,49 @@ async fn a_namespace_is_emptied_pods_first() {
     fake.until("nothing is left", |fake| fake.list("namespaces").is_empty())
         .await;
     assert!(!has_map(fake, "settings"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aggregated_role_follows_what_it_selects() {
+    let world = World::start();
+    let fake = &world.fake;
+    let labelled = |name: &str, labels: Value, resource: &str| {
+        json!({
+            "kind": "ClusterRole",
+            "metadata": {"name": name, "labels": labels},
+            "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": [resource]}],
+        })
+    };
+    let to_view = json!({"to-view": "true", "to-edit": "true"});
+    fake.create(labelled("pods", to_view.clone(), "pods"));
+    fake.create(labelled("secrets", json!({}), "secrets"));
+    fake.create(json!({
+        "kind": "ClusterRole",
+        "metadata": {"name": "view"},
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to-view": "true"}}]},
+    }));
+    let granted = |fake: &Fake| -> Vec<String> {
+        let roles = fake.list("clusterroles");
+        let view = roles.iter().find(|role| name(role) == "view");
+        let rules = view.map(|role| role["rules"].as_array().cloned().unwrap_or_default());
+        let rules = rules.unwrap_or_default();
+        rules
+            .iter()
+            .map(|rule| rule["resources"][0].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    fake.until("view holds what is labelled", |fake| {
+        granted(fake) == ["pods"]
+    })
+    .await;
+    fake.create(labelled("jobs", to_view, "jobs"));
+    fake.until("a new role is added", |fake| {
+        granted(fake) == ["jobs", "pods"]
+    })
+    .await;
+    fake.vanish("clusterroles", "", "pods");
+    fake.until("a lost role is dropped", |fake| granted(fake) == ["jobs"])
+        .await;
     world.stop().await;
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, run_all};
+use crate::{Clients, Config, run_all};
 
 /// Everything running over a fake with one namespace and one node.
 struct World {
@@ -27,7 +27,14 @@ impl World {
         let config = Config {
             ca_pem: "the ca".to_owned(),
         };
-        let running = tokio::spawn(run_all(fake.client(), config, shutdown.clone()));
+        let running = tokio::spawn(run_all(
+            Clients {
+                manager: fake.client(),
+                scheduler: fake.client(),
+            },
+            config,
+            shutdown.clone(),
+        ));
         Self {
             fake,
             shutdown,

@@ -8,6 +8,7 @@ mod auth;
 mod core;
 mod networking;
 mod others;
+mod reviews;
 mod rows;
 
 pub use rows::{all, by_kind, by_resource, groups};
@@ -35,7 +36,8 @@ pub struct KindSpec {
     pub columns: &'static [Column],
     /// Fields that field selectors may name beside `metadata.name` and `metadata.namespace`.
     pub selectable_fields: &'static [&'static str],
-    /// Below `/registry/`, without slashes at the ends; upstream's, so irregular for old kinds.
+    /// Below `/registry/`, without slashes at the ends; upstream's, so irregular for old kinds. Empty for kinds that are
+    /// answered when created and never stored (reviews).
     pub storage_prefix: &'static str,
     /// `(this version's field, stored field)` at the top level, where another version's names are stored.
     pub renamed_in_storage: &'static [(&'static str, &'static str)],
@@ -183,6 +185,10 @@ impl KindSpec {
         GroupName::new(self.group, self.kind)
     }
 
+    pub fn is_stored(&self) -> bool {
+        !self.storage_prefix.is_empty()
+    }
+
     pub fn serves(&self, verb: &str) -> bool {
         self.verbs.contains(&verb)
     }
@@ -207,6 +213,9 @@ pub(crate) const ALL_VERBS: &[&str] = &[
 pub(crate) const NAMESPACE_VERBS: &[&str] = &[
     "create", "delete", "get", "list", "patch", "update", "watch",
 ];
+
+/// Reviews: asked by creating one.
+pub(crate) const CREATE_ONLY: &[&str] = &["create"];
 
 /// Data without status or generation: ConfigMap, Secret, Lease, …
 pub(crate) const PLAIN: Strategy = Strategy {

@@ -1,6 +1,6 @@
 //! All rows together, in the order in which discovery lists them.
 
-use super::{KindSpec, apps, auth, core, networking, others};
+use super::{KindSpec, apps, auth, core, networking, others, reviews};
 
 /// Every served kind; groups in discovery's priority order, kinds by plural within a group.
 pub fn all() -> impl Iterator<Item = &'static KindSpec> {
@@ -32,6 +32,8 @@ const GROUPS: &[&[KindSpec]] = &[
     core::ROWS,
     apps::ROWS,
     others::EVENTS,
+    reviews::AUTHENTICATION,
+    reviews::AUTHORIZATION,
     networking::NETWORKING,
     auth::RBAC,
     others::SCHEDULING,

@@ -20,11 +20,15 @@ pub(super) fn add(paths: &mut Map<String, Value>, base: &str, spec: &KindSpec) {
     };
     let list = format!("{}List", spec.root_type);
     let mut many = common(spec, false);
-    many["get"] = operation(spec, "list", &list, &[]);
     if spec.serves("create") {
         many["post"] = operation(spec, "post", spec.root_type, &WRITE);
         many["post"]["requestBody"] = body("*/*", reference(spec.root_type));
     }
+    if !spec.is_stored() {
+        paths.insert(collection, many);
+        return;
+    }
+    many["get"] = operation(spec, "list", &list, &[]);
     let one_path = format!("{collection}/{{name}}");
     let mut one = common(spec, true);
     one["get"] = operation(spec, "get", spec.root_type, &[]);

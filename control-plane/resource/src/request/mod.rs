@@ -10,6 +10,7 @@ mod tests;
 pub use list::{ListOptions, VersionMatch, WatchOptions};
 pub use page::PageToken;
 pub use query::Query;
+pub(crate) use query::percent_decoded;
 
 use crate::error::{ApiError, GroupName};
 
@@ -104,7 +105,8 @@ impl RequestInfo {
                 });
             }
         };
-        if matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+        // Of a collection's deletion authorization hears no name: rules for single names do not grant it.
+        if matches!(verb, Verb::List | Verb::Watch) {
             resource.name = named_by_selector(query.first("fieldSelector"));
         }
         Ok(Self {

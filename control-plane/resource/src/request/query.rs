@@ -49,6 +49,11 @@ impl Query {
     }
 }
 
+/// Percent-decoding outside of queries, where `+` is itself.
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+    decode(text, false)
+}
+
 /// Percent-decoding (RFC 3986 section 2.1); in queries `+` is a space. `None` for broken escapes or UTF-8.
 pub(super) fn decode(text: &str, plus_is_space: bool) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());

@@ -22,6 +22,12 @@ pub(super) const KINDS: &[(&str, &str, &str, bool)] = &[
         true,
     ),
     ("/apis/coordination.k8s.io/v1", "leases", "Lease", true),
+    (
+        "/apis/rbac.authorization.k8s.io/v1",
+        "clusterroles",
+        "ClusterRole",
+        false,
+    ),
 ];
 /// A request path taken apart.
 pub(super) struct Address {
