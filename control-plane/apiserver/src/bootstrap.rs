@@ -43,12 +43,19 @@ pub(crate) async fn bootstrap(api: &Arc<Api>, port: u16) -> Result<(), ApiError>
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
         },
     });
-    keep(api, own("", "services"), service, &["spec"]).await?;
+    keep(api, own("", "services"), service, &["metadata", "spec"]).await?;
     if let Some(advertised) = api.config.advertise_address {
         let (endpoints, slice) = endpoints(advertised, port);
-        keep(api, own("", "endpoints"), endpoints, &["subsets"]).await?;
+        keep(
+            api,
+            own("", "endpoints"),
+            endpoints,
+            &["metadata", "subsets"],
+        )
+        .await?;
         let slices = own("discovery.k8s.io", "endpointslices");
-        keep(api, slices, slice, &["endpoints", "ports"]).await?;
+        let fields = ["metadata", "addressType", "endpoints", "ports"];
+        keep(api, slices, slice, &fields).await?;
     }
     Ok(())
 }

@@ -28,9 +28,6 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Between bookmarks of a quiet watch.
     pub bookmark_interval: Duration,
-    /// Pods get a token volume (`kube-api-access`) unless they or their ServiceAccount opt out. Needs a node that asks for
-    /// tokens (`serviceaccounts/token`); off, every pod is as if it had `automountServiceAccountToken: false`.
-    pub project_service_account_tokens: bool,
 }
 
 impl Default for Config {
@@ -47,7 +44,6 @@ impl Default for Config {
             max_writes: 200,
             request_timeout: Duration::from_secs(60),
             bookmark_interval: Duration::from_secs(60),
-            project_service_account_tokens: false,
         }
     }
 }

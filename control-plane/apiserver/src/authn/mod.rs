@@ -1,5 +1,7 @@
 //! Who asks: client certificate, then bearer token, else anonymous.
 
+use std::collections::BTreeMap;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use portcullis_pki::CertificateInfo;
@@ -15,6 +17,8 @@ pub struct User {
     pub groups: Vec<String>,
     /// Of ServiceAccounts; empty otherwise.
     pub uid: String,
+    /// Of ServiceAccounts: the token, the pod and the node it belongs to, under upstream's keys.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl User {
@@ -23,6 +27,7 @@ impl User {
             name: "system:anonymous".to_owned(),
             groups: vec!["system:unauthenticated".to_owned()],
             uid: String::new(),
+            extra: BTreeMap::new(),
         }
     }
 
@@ -33,6 +38,7 @@ impl User {
             name: name.to_owned(),
             groups,
             uid: String::new(),
+            extra: BTreeMap::new(),
         }
     }
 

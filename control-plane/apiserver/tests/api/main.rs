@@ -9,4 +9,5 @@ mod paging;
 mod restart;
 mod server;
 mod services;
+mod tokens;
 mod watch;
