@@ -6,7 +6,13 @@ use kube::Client;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{apiserver::ApiServer, cli::UpArgs, client, data_dir::DataDir};
+use super::node;
+use crate::{
+    apiserver::{ApiServer, Settings},
+    cli::UpArgs,
+    client,
+    data_dir::DataDir,
+};
 
 pub struct ControlPlane {
     pub server: ApiServer,
@@ -21,13 +27,17 @@ impl ControlPlane {
         data_dir: &DataDir,
         listener: std::net::TcpListener,
     ) -> anyhow::Result<Self> {
-        let server = ApiServer::start(
-            data_dir,
-            listener,
-            args.kubeconfig.as_deref(),
-            &args.service_cidr,
-        )
-        .await?;
+        let pod_gateway = match args.no_node {
+            true => None,
+            false => Some(node::pod_gateway(&args.pod_cidr)?),
+        };
+        let settings = Settings {
+            kubeconfig: args.kubeconfig.as_deref(),
+            service_cidr: &args.service_cidr,
+            advertise_address: args.advertise_address,
+            pod_gateway,
+        };
+        let server = ApiServer::start(data_dir, listener, &settings).await?;
         let admin = component(&server, "portcullis:up", &["system:masters"])?;
         let manager = component(&server, "system:kube-controller-manager", &[])?;
         let stop_loops = CancellationToken::new();
