@@ -106,16 +106,34 @@ impl Tokens {
     /// # Errors
     /// 401: it is not ours, not for us, expired, or what it is bound to is gone.
     pub(crate) async fn user(&self, token: &str) -> Result<User, ApiError> {
+        self.review(token, &[]).await.map(|(user, _)| user)
+    }
+
+    /// The user of a token that is for any of `audiences` (none: for this server), and for which of them it is.
+    ///
+    /// # Errors
+    /// As [`Tokens::user`].
+    pub(crate) async fn review(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(User, Vec<String>), ApiError> {
+        let audiences = match audiences {
+            [] => std::slice::from_ref(&self.issuer),
+            named => named,
+        };
         let mut validation = Validation::new(ALGORITHM);
         validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(&[&self.issuer]);
+        validation.set_audience(audiences);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY.as_secs();
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.keys.verifying, &validation)
             .map_err(|_| ApiError::Unauthorized)?;
         let claims = decoded.claims;
         self.check_bound(&claims.kubernetes).await?;
-        Ok(user(claims))
+        let meant = audiences.iter().filter(|a| claims.aud.contains(a));
+        let meant = meant.cloned().collect();
+        Ok((user(claims), meant))
     }
 
     /// A token of a pod whose node is gone stays good: it is the pod that it is bound to.
