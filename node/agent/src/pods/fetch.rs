@@ -133,3 +133,36 @@ async fn renewed(round: &Round, request: &TokenRequest, asked_at: Timestamp) -> 
     round.tokens.keep(request, held);
     Ok(token)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_due_is_used_while_it_lasts() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let request = TokenRequest {
+            audience: None,
+            lifetime_seconds: 600,
+        };
+        let tokens = Tokens::default();
+        let held = Held {
+            token: "secret".into(),
+            renew_at: at(480),
+            expires_at: at(600),
+        };
+        tokens.keep(&request, held);
+        for (second, fresh, good) in [(479, true, true), (480, false, true), (600, false, false)] {
+            assert_eq!(
+                tokens.fresh(&request, at(second)).is_some(),
+                fresh,
+                "{second}"
+            );
+            assert_eq!(
+                tokens.good(&request, at(second)).is_some(),
+                good,
+                "{second}"
+            );
+        }
+    }
+}
