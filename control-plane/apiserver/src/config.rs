@@ -13,7 +13,7 @@ pub struct Config {
     /// Services get their addresses here; the first one is the `kubernetes` Service's.
     pub service_cidr: Cidr,
     pub node_ports: RangeInclusive<u16>,
-    /// Where the server is reached: the endpoint of the `kubernetes` Service. Not published while unspecified.
+    /// Where the server is reached: the endpoint of the `kubernetes` Service. While unspecified there is none.
     pub advertise_address: Option<IpAddr>,
     pub authorizer: Arc<dyn Authorizer>,
     /// Issuer of ServiceAccount tokens, and an audience of those for this server.

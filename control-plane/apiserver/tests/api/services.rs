@@ -160,3 +160,24 @@ async fn its_endpoints_are_where_the_server_is_advertised_and_come_back() {
     };
     tokio::time::timeout(DEADLINE, back).await.expect("in time");
 }
+
+#[tokio::test]
+async fn endpoints_of_an_earlier_run_go_when_the_server_is_not_to_be_reached() {
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    let endpoints = "/api/v1/namespaces/default/endpoints/kubernetes";
+    let config = Config {
+        advertise_address: Some([192, 0, 2, 7].into()),
+        ..Config::default()
+    };
+    let first = Server::with(config).await;
+    let client = first.client().await;
+    for path in [slice, endpoints] {
+        assert_eq!(get(&client, path).await.code, 200, "{path}");
+    }
+    first.drain.finish(DEADLINE).await;
+    let second = Server::on(Config::default(), first.store.clone()).await;
+    let client = second.client().await;
+    for path in [slice, endpoints] {
+        assert_eq!(get(&client, path).await.code, 404, "{path}");
+    }
+}

@@ -10,6 +10,8 @@ const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const NODES: &str = "/api/v1/nodes";
+/// What everybody with an identity may see.
+const ANYBODYS: &str = "/api";
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// A server with the account `bob`.
@@ -72,14 +74,18 @@ async fn a_pods_token_names_pod_and_node_and_dies_with_the_pod() {
     let life = claims["exp"].as_i64().expect("a time") - claims["iat"].as_i64().expect("a time");
     assert_eq!(life, 3_600);
     let bob = server.client_with_token(Some(&token)).await;
-    assert_eq!(get(&bob, PODS).await.code, 200);
+    assert_eq!(get(&bob, ANYBODYS).await.code, 200);
     delete(&admin, &format!("{NODES}/a")).await;
-    assert_eq!(get(&bob, PODS).await.code, 200, "it is the pod's");
+    assert_eq!(get(&bob, ANYBODYS).await.code, 200, "it is the pod's");
     let at_once = format!("{PODS}/web?gracePeriodSeconds=0");
     assert_eq!(delete(&admin, &at_once).await.code, 200);
-    assert_eq!(get(&bob, PODS).await.code, 401);
+    assert_eq!(get(&bob, ANYBODYS).await.code, 401);
     create(&admin, PODS, &pod("web", "a")).await;
-    assert_eq!(get(&bob, PODS).await.code, 401, "another pod of that name");
+    assert_eq!(
+        get(&bob, ANYBODYS).await.code,
+        401,
+        "another pod of that name"
+    );
 }
 
 #[tokio::test]
@@ -99,11 +105,11 @@ async fn tokens_of_secrets_and_nodes_die_with_them() {
         create(&admin, collection, &object).await;
         let token = token(&issue(&admin, &bound_to(kind, "it")).await);
         let bob = server.client_with_token(Some(&token)).await;
-        assert_eq!(get(&bob, PODS).await.code, 200, "{kind}");
+        assert_eq!(get(&bob, ANYBODYS).await.code, 200, "{kind}");
         delete(&admin, &format!("{collection}/it")).await;
-        assert_eq!(get(&bob, PODS).await.code, 401, "{kind}");
+        assert_eq!(get(&bob, ANYBODYS).await.code, 401, "{kind}");
         create(&admin, collection, &object).await;
-        assert_eq!(get(&bob, PODS).await.code, 401, "another {kind}");
+        assert_eq!(get(&bob, ANYBODYS).await.code, 401, "another {kind}");
     }
 }
 
@@ -222,7 +228,7 @@ async fn others_can_check_tokens_with_the_published_key() {
     validation.set_issuer(&[ISSUER]);
     jsonwebtoken::decode::<Value>(&token, &key, &validation).expect("a good token");
     let nobody = server.client_with_token(None).await;
-    assert_eq!(get(&nobody, "/openid/v1/jwks").await.code, 401);
+    assert!(!get(&nobody, "/openid/v1/jwks").await.code.is_success());
 }
 
 #[tokio::test]
