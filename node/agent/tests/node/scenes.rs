@@ -31,7 +31,7 @@ pub async fn all() -> usize {
     stage.leave_a_lost_link();
     let mut running = stage.start().await;
     within(20, "the node is ready", async { running.ready().await }).await;
-    let scenes: [fn(&Stage); 13] = [
+    let scenes: &[fn(&Stage)] = &[
         a_pod_becomes_ready_and_answers,
         a_service_reaches_it_and_refuses_without_endpoints,
         a_pod_can_live_in_the_hosts_network,
