@@ -98,11 +98,11 @@ pub fn the_authority_is_in_every_namespace_and_comes_back(stage: &Stage) {
 fn api_access(stage: &Stage) -> PathBuf {
     let pod = stage.kubectl.get_json(&["pod", "client"]);
     let volumes = pod["spec"]["volumes"].as_array();
-    let names = volumes.into_iter().flatten().filter_map(|volume| {
+    let mut names = volumes.into_iter().flatten().filter_map(|volume| {
         let name = volume["name"].as_str()?;
         name.starts_with("kube-api-access-").then_some(name)
     });
-    let name = names.last().unwrap_or_else(|| panic!("no volume in {pod}"));
+    let name = names.next().unwrap_or_else(|| panic!("no volume in {pod}"));
     let uid = pod["metadata"]["uid"].as_str().expect("a uid");
     let pods = stage.cluster.data_dir().join("node/pods");
     pods.join(uid).join("volumes").join(name)
