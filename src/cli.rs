@@ -23,7 +23,7 @@ pub enum Command {
     /// The Kubernetes API server on the embedded store
     Apiserver(ApiserverArgs),
     /// The controllers behind Deployments, ReplicaSets, EndpointSlices, Namespaces and ownership
-    ControllerManager(ClientArgs),
+    ControllerManager(ControllerManagerArgs),
     /// The scheduler: gives every pod a node
     Scheduler(ClientArgs),
     /// The echo server of the examples: answers with what it was asked
@@ -50,6 +50,9 @@ pub struct UpArgs {
     /// Address that the API server and the ingress listen on; `::` is every address, IPv4 and IPv6
     #[arg(long, default_value = "::")]
     pub bind_address: IpAddr,
+    /// Address that pods reach the API server at [default: the bind address, or this machine's where that is every one]
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
     /// Port of the Kubernetes API; 0 picks a free one
     #[arg(long, default_value_t = 6443)]
     pub api_port: u16,
@@ -108,6 +111,16 @@ pub struct ClientArgs {
     /// Kubeconfig [default: KUBECONFIG, then in-cluster]
     #[arg(long, env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Args, Clone)]
+pub struct ControllerManagerArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Certificates that pods check the API server with, PEM: published in every namespace as `kube-root-ca.crt`
+    /// [default: nothing is published]
+    #[arg(long)]
+    pub root_ca_file: Option<PathBuf>,
 }
 
 #[derive(Args, Clone)]
@@ -203,6 +216,9 @@ pub struct ApiserverArgs {
     /// Address to listen on
     #[arg(long, default_value = "::")]
     pub bind_address: IpAddr,
+    /// Address that pods reach it at [default: the bind address, or this machine's where that is every one]
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
     /// Port; 0 picks a free one
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,

@@ -1,9 +1,16 @@
 //! Real pods behind the ingress: the demo, scaling under load, logs, probes.
 
+#[path = "pods/identity.rs"]
+mod identity;
+
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use identity::{
+    a_pod_talks_to_the_api_as_its_service_account, create_token_gives_what_was_asked_for,
+    the_authority_is_in_every_namespace_and_comes_back,
+};
 use portcullis_conformance::{
     ClusterOptions, Load, Shared, Stage, Suite, eventually, eventually_some, scenarios,
 };
@@ -26,6 +33,9 @@ const SCENARIOS: &[Shared] = scenarios![
     a_failing_container_is_restarted,
     an_unknown_image_is_told,
     the_node_is_ready,
+    a_pod_talks_to_the_api_as_its_service_account,
+    create_token_gives_what_was_asked_for,
+    the_authority_is_in_every_namespace_and_comes_back,
 ];
 
 fn a_deployment_is_served(stage: &Stage) {

@@ -8,8 +8,9 @@ use portcullis_controllers::Clients;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::node;
 use crate::{
-    apiserver::{ApiServer, CONTROLLER_MANAGER, SCHEDULER},
+    apiserver::{ApiServer, CONTROLLER_MANAGER, SCHEDULER, Settings},
     cli::UpArgs,
     client,
     data_dir::DataDir,
@@ -28,14 +29,18 @@ impl ControlPlane {
         data_dir: &DataDir,
         listener: std::net::TcpListener,
     ) -> anyhow::Result<Self> {
-        let server = ApiServer::start(
-            data_dir,
-            listener,
-            args.kubeconfig.as_deref(),
-            &args.service_cidr,
-            AuthorizationMode::Rbac,
-        )
-        .await?;
+        let pod_gateway = match args.no_node {
+            true => None,
+            false => Some(node::pod_gateway(&args.pod_cidr)?),
+        };
+        let settings = Settings {
+            kubeconfig: args.kubeconfig.as_deref(),
+            service_cidr: &args.service_cidr,
+            advertise_address: args.advertise_address,
+            pod_gateway,
+            authorization: AuthorizationMode::Rbac,
+        };
+        let server = ApiServer::start(data_dir, listener, &settings).await?;
         let admin = component(&server, "portcullis:up", &["system:masters"])?;
         let clients = Clients {
             manager: component(&server, CONTROLLER_MANAGER, &[])?,

@@ -1,7 +1,7 @@
 //! The node of `up`: real pods on this machine.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -84,6 +84,14 @@ fn first_subnet(cidr: &str) -> anyhow::Result<portcullis_agent::Cidr> {
     let (address, length) = cidr.split_once('/').context("ADDRESS/LENGTH is wanted")?;
     let length: u8 = length.parse()?;
     Ok(format!("{address}/{}", length.max(24)).parse()?)
+}
+
+/// Where pods see this machine: the first address of their range, which every link of theirs has at this end.
+pub fn pod_gateway(pod_cidr: &str) -> anyhow::Result<IpAddr> {
+    let subnet = first_subnet(pod_cidr).context("--pod-cidr")?;
+    subnet
+        .nth(1)
+        .with_context(|| format!("--pod-cidr {pod_cidr} has no room for pods"))
 }
 
 /// Registration and the first ruleset take milliseconds; whatever takes this long will not come.

@@ -43,14 +43,22 @@ pub(crate) async fn bootstrap(api: &Arc<Api>, port: u16) -> Result<(), ApiError>
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
         },
     });
-    keep(api, own("", "services"), service, &["spec"]).await?;
-    if let Some(advertised) = api.config.advertise_address {
-        let (endpoints, slice) = endpoints(advertised, port);
-        keep(api, own("", "endpoints"), endpoints, &["subsets"]).await?;
-        let slices = own("discovery.k8s.io", "endpointslices");
-        keep(api, slices, slice, &["endpoints", "ports"]).await?;
-    }
-    Ok(())
+    keep(api, own("", "services"), service, &["metadata", "spec"]).await?;
+    publish(api, port).await
+}
+
+/// The endpoints of the `kubernetes` Service: this server, or nothing where it is not to be reached.
+async fn publish(api: &Arc<Api>, port: u16) -> Result<(), ApiError> {
+    let addresses = own("", "endpoints");
+    let slices = own("discovery.k8s.io", "endpointslices");
+    let Some(advertised) = api.config.advertise_address else {
+        withdraw(api, addresses).await?;
+        return withdraw(api, slices).await;
+    };
+    let (endpoints, slice) = endpoints(advertised, port);
+    keep(api, addresses, endpoints, &["metadata", "subsets"]).await?;
+    let fields = ["metadata", "addressType", "endpoints", "ports"];
+    keep(api, slices, slice, &fields).await
 }
 
 /// Makes them again, or corrects them, whenever somebody changes the `kubernetes` Service or its endpoints. Ends with the
@@ -141,6 +149,20 @@ async fn keep(
     // Nobody else writes before the server listens, so a conflict cannot be.
     let expected = Expected::Modified(stored.modified);
     let _ = api.store(kind, &key, wanted, expected).await?;
+    Ok(())
+}
+
+/// Takes away what an earlier run published.
+async fn withdraw(api: &Arc<Api>, kind: &'static KindSpec) -> Result<(), ApiError> {
+    if let Some((_, modified)) = api.find(kind, "default", "kubernetes").await? {
+        let key = object::key(kind, "default", "kubernetes");
+        // Whoever was faster is looked at again, see `guard`.
+        let _ = api
+            .store
+            .delete(&key, modified)
+            .await
+            .map_err(crate::api::store_error)?;
+    }
     Ok(())
 }
 

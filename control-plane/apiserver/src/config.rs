@@ -12,7 +12,7 @@ pub struct Config {
     /// Services get their addresses here; the first one is the `kubernetes` Service's.
     pub service_cidr: Cidr,
     pub node_ports: RangeInclusive<u16>,
-    /// Where the server is reached: the endpoint of the `kubernetes` Service. Not published while unspecified.
+    /// Where the server is reached: the endpoint of the `kubernetes` Service. While unspecified there is none.
     pub advertise_address: Option<IpAddr>,
     pub authorization: AuthorizationMode,
     /// Issuer of ServiceAccount tokens, and an audience of those for this server.
@@ -27,9 +27,6 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Between bookmarks of a quiet watch.
     pub bookmark_interval: Duration,
-    /// Pods get a token volume (`kube-api-access`) unless they or their ServiceAccount opt out. Needs a node that asks for
-    /// tokens (`serviceaccounts/token`); off, every pod is as if it had `automountServiceAccountToken: false`.
-    pub project_service_account_tokens: bool,
 }
 
 impl Default for Config {
@@ -46,7 +43,6 @@ impl Default for Config {
             max_writes: 200,
             request_timeout: Duration::from_secs(60),
             bookmark_interval: Duration::from_secs(60),
-            project_service_account_tokens: false,
         }
     }
 }

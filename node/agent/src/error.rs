@@ -55,6 +55,8 @@ pub enum Error {
         action: String,
         source: Box<kube::Error>,
     },
+    #[error("failed to fetch a token of the ServiceAccount {account}: {reason}")]
+    Token { account: String, reason: String },
     #[error("MountVolume.SetUp failed for volume \"{name}\" : {message}")]
     Volume { name: String, message: String },
     #[error("{name} is no image this node has, and it was not pulled: {reason}")]

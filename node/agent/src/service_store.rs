@@ -58,17 +58,17 @@ impl ServiceStore {
         self.changed.subscribe()
     }
 
-    /// All Services, once they have been listed; after a moment without an API, those known.
-    pub(crate) async fn services(&self) -> Vec<Arc<Service>> {
+    /// All Services, once they have been listed; `None` after a moment without an API.
+    pub(crate) async fn services(&self) -> Option<Vec<Arc<Service>>> {
         let mut changes = self.changes();
-        let _ =
-            tokio::time::timeout(SYNC_PATIENCE, changes.wait_for(|synced| synced.services)).await;
-        self.services
-            .lock()
-            .expect("no holder of this lock panics")
-            .values()
-            .cloned()
-            .collect()
+        let listed = changes.wait_for(|synced| synced.services);
+        tokio::time::timeout(SYNC_PATIENCE, listed)
+            .await
+            .ok()?
+            .ok()?;
+        let services = self.services.lock();
+        let services = services.expect("no holder of this lock panics");
+        Some(services.values().cloned().collect())
     }
 
     /// Everything the ruleset is rendered from.

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 mod life;
+mod volumes;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -31,6 +31,8 @@ pub enum VolumePlan {
 pub struct File {
     pub content: Vec<u8>,
     pub mode: u32,
+    /// Whose it is; root's where nobody is named.
+    pub owner: Option<u32>,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -159,7 +161,8 @@ impl Files<'_> {
             let issued = issued.ok_or_else(|| VolumeError::NoToken {
                 volume: self.volume.into(),
             })?;
-            self.add(&token.path, issued.clone().into_bytes(), None)?;
+            let file = self.token(issued);
+            self.insert(&token.path, file)?;
         }
         Ok(())
     }
@@ -294,12 +297,38 @@ impl Files<'_> {
         all.find(|container| Some(container.name.as_str()) == name)
     }
 
+    /// A token is nobody's business but its pod's: where the pod's user or group is known, nobody else can read it, whatever
+    /// mode the volume asks for (as upstream).
+    fn token(&self, token: &str) -> File {
+        let owner = only_user(self.spec);
+        let context = self.spec.security_context.as_ref();
+        let group = context.and_then(|context| context.fs_group);
+        File {
+            content: token.into(),
+            mode: if owner.is_some() || group.is_some() {
+                TOKEN_MODE
+            } else {
+                self.mode
+            },
+            owner,
+        }
+    }
+
     fn add(
         &mut self,
         path: &str,
         content: Vec<u8>,
         own_mode: Option<i32>,
     ) -> Result<(), VolumeError> {
+        let file = File {
+            content,
+            mode: mode(own_mode, self.mode),
+            owner: None,
+        };
+        self.insert(path, file)
+    }
+
+    fn insert(&mut self, path: &str, file: File) -> Result<(), VolumeError> {
         let safe = !path.is_empty()
             && path
                 .split('/')
@@ -310,13 +339,7 @@ impl Files<'_> {
                 path: path.into(),
             });
         }
-        self.found.insert(
-            path.into(),
-            File {
-                content,
-                mode: mode(own_mode, self.mode),
-            },
-        );
+        self.found.insert(path.into(), file);
         Ok(())
     }
 }
@@ -327,5 +350,20 @@ fn mode(stated: Option<i32>, default: u32) -> u32 {
         .map_or(default, |mode| mode & 0o777)
 }
 
+/// The user that all containers of a pod run as, if its spec says so and they agree.
+fn only_user(spec: &PodSpec) -> Option<u32> {
+    let context = spec.security_context.as_ref();
+    let of_pod = context.and_then(|context| context.run_as_user);
+    let inits = spec.init_containers.iter().flatten();
+    let mut users = inits.chain(&spec.containers).map(|container| {
+        let own = container.security_context.as_ref();
+        own.and_then(|own| own.run_as_user).or(of_pod)
+    });
+    let first = users.next()??;
+    let agreed = users.all(|user| user == Some(first));
+    agreed.then(|| u32::try_from(first).ok())?
+}
+
 /// The API's default for `defaultMode`.
 const DEFAULT_MODE: u32 = 0o644;
+const TOKEN_MODE: u32 = 0o600;

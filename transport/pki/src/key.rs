@@ -1,6 +1,6 @@
 //! Private keys, kept out of logs by their type.
 
-use rcgen::KeyPair;
+use rcgen::{KeyPair, PublicKeyData};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -50,6 +50,18 @@ impl PrivateKey {
     #[must_use]
     pub fn public_key_pem(&self) -> String {
         self.pair.public_key_pem()
+    }
+
+    /// The public half as a DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1), which key ids are made of.
+    #[must_use]
+    pub fn public_key_der(&self) -> Vec<u8> {
+        self.pair.subject_public_key_info()
+    }
+
+    /// The public half alone: of ECDSA keys the uncompressed point (SEC 1 section 2.3.3).
+    #[must_use]
+    pub fn public_key_raw(&self) -> &[u8] {
+        self.pair.public_key_raw()
     }
 
     pub(crate) fn pair(&self) -> &KeyPair {

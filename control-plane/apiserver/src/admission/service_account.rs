@@ -1,4 +1,5 @@
-//! ServiceAccount: every pod runs as one that exists, with its pull secrets and (if so configured) a token volume.
+//! ServiceAccount: every pod runs as one that exists, with its pull secrets and a volume of what it needs to talk to the
+//! API: token, authority, namespace.
 
 use portcullis_resource::error::{ApiError, GroupName};
 use serde_json::{Value, json};
@@ -6,44 +7,72 @@ use serde_json::{Value, json};
 use super::own;
 use crate::api::Api;
 use crate::object::{random_suffix, text};
+use crate::tokens::MOUNTED_LIFETIME_S;
 
 pub(super) async fn apply(api: &Api, namespace: &str, pod: &mut Value) -> Result<(), ApiError> {
-    let name = match text(pod, "/spec/serviceAccountName") {
-        "" => "default".to_owned(),
-        named => named.to_owned(),
-    };
+    let name = account_name(pod).to_owned();
     let found = api.find(own("", "serviceaccounts"), namespace, &name);
     let Some((account, _)) = found.await? else {
         // Made by a controller a moment after the namespace: clients try again.
         let message = format!(
             "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
         );
-        let pod_name = text(pod, "/metadata/name");
         let pods = GroupName::new("", "pods");
-        return Err(ApiError::forbidden(pods, pod_name, message));
+        return Err(ApiError::forbidden(pods, pod_name(pod), message));
     };
     pod["spec"]["serviceAccountName"] = json!(name);
     pod["spec"]["serviceAccount"] = json!(name);
-    if pod.pointer("/spec/imagePullSecrets").is_none()
+    complete(pod, &account, &random_suffix());
+    Ok(())
+}
+
+/// What the account gives to its pods.
+fn complete(pod: &mut Value, account: &Value, suffix: &str) {
+    if wants_token(pod, account) {
+        project_token(pod, suffix);
+    }
+    let own = pod.pointer("/spec/imagePullSecrets");
+    if own.and_then(Value::as_array).is_none_or(Vec::is_empty)
         && let Some(secrets) = account.get("imagePullSecrets")
     {
         pod["spec"]["imagePullSecrets"] = secrets.clone();
     }
-    if api.config.project_service_account_tokens && wants_token(pod, &account) {
-        project_token(pod);
+}
+
+/// The field's former name is an alias that counts where the field is empty.
+fn account_name(pod: &Value) -> &str {
+    let stated = ["/spec/serviceAccountName", "/spec/serviceAccount"];
+    let mut stated = stated.iter().map(|field| text(pod, field));
+    stated.find(|name| !name.is_empty()).unwrap_or("default")
+}
+
+/// Controllers leave the name to the server: what it will begin with is told then.
+fn pod_name(pod: &Value) -> &str {
+    match text(pod, "/metadata/name") {
+        "" => text(pod, "/metadata/generateName"),
+        name => name,
     }
-    Ok(())
 }
 
 fn wants_token(pod: &Value, account: &Value) -> bool {
     let own = pod.pointer("/spec/automountServiceAccountToken");
     let accounts = account.get("automountServiceAccountToken");
-    own.or(accounts) != Some(&Value::Bool(false))
+    let stated = own.filter(|own| own.is_boolean()).or(accounts);
+    stated != Some(&Value::Bool(false))
 }
 
-/// Adds the volume with token, authority and namespace, and mounts it where nothing else is.
-fn project_token(pod: &mut Value) {
-    let volume = format!("kube-api-access-{}", random_suffix());
+/// Adds the volume with token, authority and namespace, and mounts it where nothing else is. A pod that brings a volume of
+/// that name keeps its own.
+fn project_token(pod: &mut Value, suffix: &str) {
+    let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+    let brought = volumes.into_iter().flatten().find_map(|volume| {
+        let name = text(volume, "/name");
+        name.starts_with(VOLUME_PREFIX).then(|| name.to_owned())
+    });
+    let volume = match &brought {
+        Some(name) => name.clone(),
+        None => format!("{VOLUME_PREFIX}{suffix}"),
+    };
     let mount = json!({"name": volume, "mountPath": MOUNT_PATH, "readOnly": true});
     let mut mounted = false;
     for list in ["/spec/initContainers", "/spec/containers"] {
@@ -52,15 +81,24 @@ fn project_token(pod: &mut Value) {
             mounted |= add_mount(container, &mount);
         }
     }
-    if !mounted {
+    if !mounted || brought.is_some() {
         return;
     }
-    let projected = json!({
-        "name": volume,
+    let projected = token_volume(&volume);
+    let volumes = pod.pointer_mut("/spec/volumes");
+    match volumes.and_then(Value::as_array_mut) {
+        Some(volumes) => volumes.push(projected),
+        None => pod["spec"]["volumes"] = json!([projected]),
+    }
+}
+
+fn token_volume(name: &str) -> Value {
+    json!({
+        "name": name,
         "projected": {
             "defaultMode": 0o644,
             "sources": [
-                {"serviceAccountToken": {"expirationSeconds": TOKEN_LIFETIME_S, "path": "token"}},
+                {"serviceAccountToken": {"expirationSeconds": MOUNTED_LIFETIME_S, "path": "token"}},
                 {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
                 {"downwardAPI": {"items": [{
                     "path": "namespace",
@@ -68,14 +106,7 @@ fn project_token(pod: &mut Value) {
                 }]}},
             ],
         },
-    });
-    match pod
-        .pointer_mut("/spec/volumes")
-        .and_then(Value::as_array_mut)
-    {
-        Some(volumes) => volumes.push(projected),
-        None => pod["spec"]["volumes"] = json!([projected]),
-    }
+    })
 }
 
 /// False where the container has something else at the path.
@@ -83,7 +114,10 @@ fn add_mount(container: &mut Value, mount: &Value) -> bool {
     let Some(container) = container.as_object_mut() else {
         return false;
     };
-    let mounts = container.entry("volumeMounts").or_insert_with(|| json!([]));
+    let mounts = container.entry("volumeMounts").or_insert(Value::Null);
+    if mounts.is_null() {
+        *mounts = json!([]);
+    }
     let Some(mounts) = mounts.as_array_mut() else {
         return false;
     };
@@ -94,6 +128,8 @@ fn add_mount(container: &mut Value, mount: &Value) -> bool {
     true
 }
 
+const VOLUME_PREFIX: &str = "kube-api-access-";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Upstream's: an hour and a little, by which it tells these tokens from others.
-const TOKEN_LIFETIME_S: u32 = 3_607;
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub(crate) struct User {
     pub groups: Vec<String>,
     /// Of ServiceAccounts; empty otherwise.
     pub uid: String,
-    /// What else the authenticator knows.
+    /// Of ServiceAccounts: the token, the pod and the node it belongs to, under upstream's keys.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use portcullis_resource::error::ApiError;
 use portcullis_resource::request::{Query, Verb};
@@ -95,6 +95,22 @@ pub(super) fn openapi(
 pub(super) fn openapi_v2(headers: &HeaderMap) -> Response<Body> {
     let media = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     tagged(headers, media, Bytes::from_static(b"\x0a\x032.0"))
+}
+
+/// A document that everybody may keep for a while, as upstream's discovery of the token issuer.
+pub(super) fn for_an_hour(
+    headers: &HeaderMap,
+    media: &'static str,
+    document: &Value,
+) -> Response<Body> {
+    let text = Bytes::from(document.to_string());
+    let mut response = encode::bytes(headers, StatusCode::OK, media, text);
+    let out = response.headers_mut();
+    out.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
+    response
 }
 
 fn tagged(headers: &HeaderMap, media: &'static str, document: Bytes) -> Response<Body> {

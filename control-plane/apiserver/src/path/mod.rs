@@ -43,15 +43,45 @@ pub(crate) async fn answer(
         ["api" | "apis", ..] => documents::discovery(api, &segments, headers, query),
         ["openapi", "v2"] => Ok(documents::openapi_v2(headers)),
         ["openapi", "v3", rest @ ..] => documents::openapi(api, rest, headers),
+        [".well-known", "openid-configuration"] => {
+            let document = api.tokens.configuration(&api.address);
+            Ok(documents::for_an_hour(
+                headers,
+                "application/json",
+                &document,
+            ))
+        }
+        ["openid", "v1", "jwks"] => {
+            let keys = api.tokens.key_set();
+            Ok(documents::for_an_hour(
+                headers,
+                "application/jwk-set+json",
+                &keys,
+            ))
+        }
         [] => Ok(encode::raw(
             headers,
             Format::Json { pretty: true },
             StatusCode::OK,
-            &json!({"paths": ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]}),
+            &json!({"paths": PATHS}),
         )),
         _ => Err(ApiError::UnknownPath),
     }
 }
+
+/// What the root lists.
+const PATHS: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/api",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
+];
 
 /// Names become path segments of keys and URLs.
 pub(crate) fn is_bad_name(name: &str) -> bool {

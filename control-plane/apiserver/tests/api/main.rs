@@ -11,4 +11,5 @@ mod reviews;
 mod roles;
 mod server;
 mod services;
+mod tokens;
 mod watch;

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use portcullis_apiserver::Config;
 use serde_json::{Value, json};
 
 use crate::server::{DEADLINE, Server, create, delete, get, patch, post};
@@ -115,4 +116,68 @@ async fn the_servers_own_service_comes_back() {
         }
     };
     tokio::time::timeout(DEADLINE, back).await.expect("in time");
+}
+
+#[tokio::test]
+async fn its_endpoints_are_where_the_server_is_advertised_and_come_back() {
+    let config = Config {
+        advertise_address: Some([192, 0, 2, 7].into()),
+        ..Config::default()
+    };
+    let server = Server::with(config).await;
+    let client = server.client().await;
+    let port: u16 = server
+        .url
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
+    let slice_path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    let endpoints_path = "/api/v1/namespaces/default/endpoints/kubernetes";
+    let ports = json!([{"name": "https", "port": port, "protocol": "TCP"}]);
+    let is_right = async || {
+        let slice = get(&client, slice_path).await.json();
+        let endpoints = get(&client, endpoints_path).await.json();
+        slice["addressType"] == "IPv4"
+            && slice["endpoints"][0]["addresses"] == json!(["192.0.2.7"])
+            && slice["ports"] == ports
+            && slice["metadata"]["labels"]["kubernetes.io/service-name"] == "kubernetes"
+            && endpoints["subsets"][0]["addresses"] == json!([{"ip": "192.0.2.7"}])
+            && endpoints["subsets"][0]["ports"] == ports
+    };
+    assert!(is_right().await);
+    let elsewhere =
+        json!({"endpoints": [{"addresses": ["192.0.2.8"]}, {"addresses": ["192.0.2.9"]}]});
+    let unlabelled = json!({"metadata": {"labels": {"kubernetes.io/service-name": null}}});
+    for change in [elsewhere, unlabelled] {
+        assert_eq!(patch(&client, slice_path, &change).await.code, 200);
+    }
+    delete(&client, endpoints_path).await;
+    let back = async {
+        while !is_right().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, back).await.expect("in time");
+}
+
+#[tokio::test]
+async fn endpoints_of_an_earlier_run_go_when_the_server_is_not_to_be_reached() {
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    let endpoints = "/api/v1/namespaces/default/endpoints/kubernetes";
+    let config = Config {
+        advertise_address: Some([192, 0, 2, 7].into()),
+        ..Config::default()
+    };
+    let first = Server::with(config).await;
+    let client = first.client().await;
+    for path in [slice, endpoints] {
+        assert_eq!(get(&client, path).await.code, 200, "{path}");
+    }
+    first.drain.finish(DEADLINE).await;
+    let second = Server::on(Config::default(), first.store.clone()).await;
+    let client = second.client().await;
+    for path in [slice, endpoints] {
+        assert_eq!(get(&client, path).await.code, 404, "{path}");
+    }
 }

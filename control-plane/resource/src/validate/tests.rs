@@ -168,6 +168,45 @@ fn volumes_have_exactly_one_source() {
 }
 
 #[test]
+fn projected_tokens_live_long_enough_below_the_volume() {
+    let faults_of = |token: Value| {
+        let source = json!({"serviceAccountToken": token});
+        let volumes = json!([{"name": "v", "projected": {"sources": [source]}}]);
+        let containers = json!([{"name": "c", "image": "i:1"}]);
+        faults(
+            "Pod",
+            pod(json!({"volumes": volumes, "containers": containers})),
+        )
+    };
+    let at = "spec.volumes[0].projected.sources[0].serviceAccountToken";
+    let none: [String; 0] = [];
+    assert_eq!(faults_of(json!({"path": "a/token"})), none);
+    assert_eq!(
+        faults_of(json!({"path": "../t", "expirationSeconds": 599})),
+        [
+            format!(
+                "{at}.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes"
+            ),
+            format!("{at}.path: Invalid value: \"../t\": must not contain '..'"),
+        ]
+    );
+    let longest = 1_i64 << 32;
+    assert_eq!(
+        faults_of(json!({"path": "t", "expirationSeconds": longest})),
+        none
+    );
+    assert_eq!(
+        faults_of(json!({"path": "..t", "expirationSeconds": longest + 1})),
+        [
+            format!(
+                "{at}.expirationSeconds: Invalid value: 4294967297: may not specify a duration larger than 2^32 seconds"
+            ),
+            format!("{at}.path: Invalid value: \"..t\": must not start with '..'"),
+        ]
+    );
+}
+
+#[test]
 fn services_need_ports_that_can_be_told_apart() {
     let service = |spec: Value| json!({"metadata": {"name": "s"}, "spec": spec});
     assert_eq!(

@@ -20,17 +20,26 @@ pub(crate) struct Tokens(Arc<Mutex<BTreeMap<TokenRequest, Held>>>);
 struct Held {
     token: String,
     renew_at: Timestamp,
+    expires_at: Timestamp,
 }
 
 impl Tokens {
     fn fresh(&self, request: &TokenRequest, now: Timestamp) -> Option<String> {
+        self.held(request, |held| now < held.renew_at)
+    }
+
+    /// Due for renewal, perhaps, but still of use.
+    fn good(&self, request: &TokenRequest, now: Timestamp) -> Option<String> {
+        self.held(request, |held| now < held.expires_at)
+    }
+
+    fn held(&self, request: &TokenRequest, fits: impl Fn(&Held) -> bool) -> Option<String> {
         let held = self.0.lock().expect("no holder of this lock panics");
-        let held = held.get(request).filter(|held| now < held.renew_at)?;
+        let held = held.get(request).filter(|held| fits(held))?;
         Some(held.token.clone())
     }
 
-    fn keep(&self, request: &TokenRequest, token: String, renew_at: Timestamp) {
-        let held = Held { token, renew_at };
+    fn keep(&self, request: &TokenRequest, held: Held) {
         self.0
             .lock()
             .expect("no holder of this lock panics")
@@ -62,19 +71,30 @@ pub(crate) async fn sources(round: &Round, wanted: BTreeSet<SourceRef>) -> Resul
             }
             SourceRef::Token(request) => {
                 let token = token(round, &request).await?;
-                sources.tokens.extend(token.map(|token| (request, token)));
+                sources.tokens.insert(request, token);
             }
         }
     }
     Ok(sources)
 }
 
-/// A token bound to this pod, so that it dies with it.
-async fn token(round: &Round, request: &TokenRequest) -> Result<Option<String>> {
-    let asked_at = Timestamp::now();
-    if let Some(token) = round.tokens.fresh(request, asked_at) {
-        return Ok(Some(token));
+/// A token bound to this pod, so that it dies with it. One that cannot be renewed is used while it lasts.
+async fn token(round: &Round, request: &TokenRequest) -> Result<String> {
+    let now = Timestamp::now();
+    if let Some(token) = round.tokens.fresh(request, now) {
+        return Ok(token);
     }
+    match renewed(round, request, now).await {
+        Ok(token) => Ok(token),
+        Err(error) => {
+            let held = round.tokens.good(request, now).ok_or(error)?;
+            tracing::debug!("a token of pod {} waits for its renewal", round.uid());
+            Ok(held)
+        }
+    }
+}
+
+async fn renewed(round: &Round, request: &TokenRequest, asked_at: Timestamp) -> Result<String> {
     let namespace = round.namespace();
     let account = round.spec.service_account_name.as_deref();
     let account = account.unwrap_or("default");
@@ -92,24 +112,57 @@ async fn token(round: &Round, request: &TokenRequest) -> Result<Option<String>> 
         }),
         ..ApiRequest::default()
     };
+    let refused = |reason: String| Error::Token {
+        account: format!("{namespace}/{account}"),
+        reason,
+    };
     let accounts = Api::<ServiceAccount>::namespaced(round.node.client.clone(), namespace);
-    match accounts
+    let issued = accounts
         .create_token_request(account, &PostParams::default(), &body)
         .await
-    {
-        Ok(issued) => {
-            let Some(status) = issued.status else {
-                return Ok(None);
-            };
-            if let (Some(token), Some(expires_at)) = (&status.token, &status.expiration_timestamp) {
-                let due = renew_at(asked_at, expires_at.0);
-                round.tokens.keep(request, token.clone(), due);
-            }
-            Ok(status.token)
+        .map_err(|error| refused(error.to_string()))?;
+    let status = issued.status.unwrap_or_default();
+    let (Some(token), Some(expires)) = (status.token, status.expiration_timestamp) else {
+        return Err(refused("the answer has no token".into()));
+    };
+    let held = Held {
+        token: token.clone(),
+        renew_at: renew_at(asked_at, expires.0),
+        expires_at: expires.0,
+    };
+    round.tokens.keep(request, held);
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_due_is_used_while_it_lasts() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let request = TokenRequest {
+            audience: None,
+            lifetime_seconds: 600,
+        };
+        let tokens = Tokens::default();
+        let held = Held {
+            token: "secret".into(),
+            renew_at: at(480),
+            expires_at: at(600),
+        };
+        tokens.keep(&request, held);
+        for (second, fresh, good) in [(479, true, true), (480, false, true), (600, false, false)] {
+            assert_eq!(
+                tokens.fresh(&request, at(second)).is_some(),
+                fresh,
+                "{second}"
+            );
+            assert_eq!(
+                tokens.good(&request, at(second)).is_some(),
+                good,
+                "{second}"
+            );
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(Error::api(format!(
-            "get a token of the ServiceAccount {namespace}/{account}"
-        ))(error)),
     }
 }

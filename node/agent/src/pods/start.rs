@@ -38,9 +38,11 @@ impl Round {
         let image = self.image(spec, &sandbox_config).await?;
         let config_error = |error| ("CreateContainerConfigError", error);
         self.check_user(spec, &image).map_err(config_error)?;
-        let sources = fetch::sources(self, references(&self.spec))
-            .await
-            .map_err(config_error)?;
+        let sources = fetch::sources(self, references(&self.spec)).await;
+        let sources = sources.map_err(|error| match error {
+            Error::Token { .. } => (FAILED_MOUNT, error),
+            _ => config_error(error),
+        })?;
         self.write_hosts(&sandbox.ips).map_err(config_error)?;
         let directories = self
             .make_volumes(&sources, &sandbox.ips)
@@ -108,6 +110,12 @@ impl Round {
     ) -> Result<BTreeMap<String, String>> {
         let links = self.spec.enable_service_links.unwrap_or(true);
         let services = self.node.services.services().await;
+        // Without them it would never learn where the API is: its environment is made once.
+        let services = services.ok_or_else(|| Error::Failed {
+            program: spec.name.clone(),
+            message: "services have not yet been read at least once, cannot construct envvars"
+                .into(),
+        })?;
         let services: Vec<_> = services.iter().map(AsRef::as_ref).collect();
         let services = service_variables(&services, self.namespace(), links);
         let variables = environment(spec, &self.facts(ips), sources, &services);

@@ -5,7 +5,10 @@ use crate::layout::Layout;
 use nix::mount::{MsFlags, mount};
 use portcullis_pod::volumes::{File, VolumePlan};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::io::Write;
+use std::os::unix::fs::{
+    FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink,
+};
 use std::path::{Component, Path, PathBuf};
 
 /// Makes or updates one volume; the directory (or host path) that containers mount.
@@ -88,16 +91,7 @@ fn write_atomically(
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        std::fs::write(&target, &file.content)?;
-        let mode = if group.is_some() {
-            file.mode | 0o440
-        } else {
-            file.mode
-        };
-        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(mode))?;
-        if group.is_some() {
-            chown(&target, None, group)?;
-        }
+        write_file(&target, file, group)?;
     }
     let next = directory.join("..data_tmp");
     let _ = std::fs::remove_file(&next);
@@ -108,6 +102,26 @@ fn write_atomically(
         std::fs::remove_dir_all(former)?;
     }
     Ok(())
+}
+
+/// Nobody else's at any moment: it may be a secret.
+fn write_file(target: &Path, file: &File, group: Option<u32>) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut opened = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(target)?;
+    opened.write_all(&file.content)?;
+    if file.owner.is_some() || group.is_some() {
+        fchown(&opened, file.owner, group)?;
+    }
+    let mode = if group.is_some() {
+        file.mode | 0o440
+    } else {
+        file.mode
+    };
+    opened.set_permissions(std::fs::Permissions::from_mode(mode))
 }
 
 /// Where `..data` leads, if the link is one of ours: whoever could write here may have put another in its place.
@@ -232,6 +246,7 @@ mod tests {
         let file = |content: &str| File {
             content: content.as_bytes().to_vec(),
             mode: 0o644,
+            owner: None,
         };
         entries
             .iter()

@@ -31,7 +31,7 @@ pub async fn all() -> usize {
     stage.leave_a_lost_link();
     let mut running = stage.start().await;
     within(20, "the node is ready", async { running.ready().await }).await;
-    let scenes: [fn(&Stage); 13] = [
+    let scenes: &[fn(&Stage)] = &[
         a_pod_becomes_ready_and_answers,
         a_service_reaches_it_and_refuses_without_endpoints,
         a_pod_can_live_in_the_hosts_network,
@@ -44,6 +44,7 @@ pub async fn all() -> usize {
         parts::a_pull_uses_the_pods_credentials,
         parts::a_runtime_that_dies_is_started_again,
         volumes::follow_their_objects_and_renew_tokens_when_due,
+        volumes::tokens_are_for_whom_the_pod_runs_as,
         a_deleted_pod_leaves_the_api_last,
     ];
     let played = async {
@@ -100,6 +101,8 @@ fn a_pod_becomes_ready_and_answers(stage: &Stage) {
         "COLOUR=green".into(),
         "GREETING=a green day".into(),
         "HOSTNAME=web".into(),
+        "KUBERNETES_SERVICE_HOST=10.143.0.1".into(),
+        "KUBERNETES_SERVICE_PORT=443".into(),
     ] {
         assert!(variables.contains(&expected), "{expected} in {variables}");
     }

@@ -18,8 +18,16 @@ pub struct Stage {
 
 impl Stage {
     pub fn new() -> Self {
+        let api = Api::new();
+        // There before the first pod is, as in every cluster.
+        let port = json!({"name": "https", "port": 443, "protocol": "TCP"});
+        let kubernetes = json!({
+            "metadata": {"name": "kubernetes", "namespace": "default"},
+            "spec": {"clusterIP": "10.143.0.1", "clusterIPs": ["10.143.0.1"], "ports": [port]},
+        });
+        api.put("/api/v1/namespaces/default/services/kubernetes", kubernetes);
         Stage {
-            api: Api::new(),
+            api,
             directory: tempfile::tempdir().unwrap(),
             credentials: Credentials::new(),
         }

@@ -17,6 +17,9 @@ const HOST_PATH_TYPES: [&str; 7] = [
     "Socket",
 ];
 const MAX_MODE: i64 = 0o777;
+/// Seconds that a token may be asked for: from ten minutes, to below this.
+const MIN_TOKEN_S: i64 = 600;
+const MAX_TOKEN_S: i64 = (1 << 32) + 1;
 
 /// Names of the volumes a container may mount.
 pub(super) fn all<'a>(volumes: &'a [Value], at: &Path, faults: &mut Faults) -> BTreeSet<&'a str> {
@@ -74,15 +77,15 @@ fn source(volume: &Value, at: &Path, faults: &mut Faults) {
         "projected" => {
             for (index, projection) in list(source, "sources").iter().enumerate() {
                 let here = here.child("sources").index(index);
-                for (name, key) in [
-                    ("secret", "name"),
-                    ("configMap", "name"),
-                    ("serviceAccountToken", "path"),
-                ] {
+                for name in ["secret", "configMap"] {
                     if projection[name].is_object() {
-                        need(&projection[name], key, &here.child(name), faults);
+                        need(&projection[name], "name", &here.child(name), faults);
                         items(&projection[name], &here.child(name), faults);
                     }
+                }
+                if projection["serviceAccountToken"].is_object() {
+                    let here = here.child("serviceAccountToken");
+                    token(&projection["serviceAccountToken"], &here, faults);
                 }
             }
         }
@@ -96,13 +99,35 @@ fn items(source: &Value, at: &Path, faults: &mut Faults) {
         need(item, "key", &here, faults);
         need(item, "path", &here, faults);
         mode(item, "mode", &here, faults);
-        let path = text(item, "path");
-        if path.starts_with('/') {
-            faults.invalid(here.child("path"), &item["path"], "must be a relative path");
-        }
-        if path.split('/').any(|part| part == "..") {
-            faults.invalid(here.child("path"), &item["path"], "must not contain '..'");
-        }
+        local_path(item, &here, faults);
+    }
+}
+
+fn token(token: &Value, at: &Path, faults: &mut Faults) {
+    let seconds = &token["expirationSeconds"];
+    let detail = match seconds.as_i64() {
+        Some(..MIN_TOKEN_S) => Some("may not specify a duration less than 10 minutes"),
+        Some(MAX_TOKEN_S..) => Some("may not specify a duration larger than 2^32 seconds"),
+        _ => None,
+    };
+    if let Some(detail) = detail {
+        faults.invalid(at.child("expirationSeconds"), seconds, detail);
+    }
+    need(token, "path", at, faults);
+    local_path(token, at, faults);
+}
+
+/// Below the volume, and none of the names that the swapping of its files needs.
+fn local_path(object: &Value, at: &Path, faults: &mut Faults) {
+    let path = text(object, "path");
+    let mut fault = |detail: &str| faults.invalid(at.child("path"), &object["path"], detail);
+    if path.starts_with('/') {
+        fault("must be a relative path");
+    }
+    if path.split('/').any(|part| part == "..") {
+        fault("must not contain '..'");
+    } else if path.starts_with("..") {
+        fault("must not start with '..'");
     }
 }
 
