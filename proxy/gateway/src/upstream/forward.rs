@@ -225,6 +225,7 @@ fn answer(
         let (Some(_), Some(client)) = (&forwarding.upgrade, on_upgrade) else {
             return Err(Failure::Upstream);
         };
+        lease.upstream.gauge.enter_tunnel();
         return Ok(switch_protocols(exchange, &mut response, client));
     }
     let (mut parts, incoming) = response.into_parts();

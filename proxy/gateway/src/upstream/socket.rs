@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -40,6 +40,8 @@ pub(crate) struct Gauge {
     clock: Arc<Clock>,
     read_ms: AtomicU64,
     send_ms: AtomicU64,
+    /// Set once the upstream has switched protocols.
+    is_tunnel: AtomicBool,
 }
 
 /// Why no connection could be had.
@@ -74,6 +76,7 @@ impl Upstream {
             clock: core.clock.clone(),
             read_ms: AtomicU64::new(0),
             send_ms: AtomicU64::new(0),
+            is_tunnel: AtomicBool::new(false),
         });
         let io = UpstreamIo {
             inner: TokioIo::new(stream),
@@ -110,7 +113,14 @@ impl Gauge {
         self.deadline.arm_read(self.clock.now_ms() + timeout_ms);
     }
 
-    /// The response is complete, or the stream is a tunnel.
+    /// Both sides speak whenever they like from here on: only when neither does for the read timeout is it over, as in
+    /// nginx, which renews a tunnel's timers whichever way the bytes go.
+    pub fn enter_tunnel(&self) {
+        self.is_tunnel.store(true, Relaxed);
+        self.await_response();
+    }
+
+    /// The response is complete.
     pub fn rest(&self) {
         self.deadline.disarm_read();
         self.deadline.disarm_write();
@@ -124,6 +134,9 @@ impl Gauge {
         let now_ms = self.clock.now_ms();
         if result.is_ready() {
             self.deadline.disarm_write();
+            if self.is_tunnel.load(Relaxed) {
+                self.await_response();
+            }
             return result;
         }
         if self.deadline.write_expired(now_ms) {
