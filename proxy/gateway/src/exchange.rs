@@ -168,7 +168,7 @@ impl Attempt {
 /// HTTP/1 heads are measured; an HTTP/2 head counts as what it would have been.
 fn head_bytes(connection: &Connection, parts: &Parts) -> u64 {
     if parts.version != Version::HTTP_2 {
-        return connection.wire.head_bytes.load(Relaxed);
+        return connection.wire.heads.pop();
     }
     let path = parts.uri.path_and_query().map_or(1, |p| p.as_str().len());
     path as u64 + REQUEST_LINE_BYTES + fields_bytes(&parts.headers)

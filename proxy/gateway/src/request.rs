@@ -1,6 +1,6 @@
 //! The request flow: check, find, run the steps, answer.
 
-use std::{borrow::Cow, convert::Infallible, rc::Rc, sync::atomic::Ordering::Relaxed};
+use std::{borrow::Cow, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header, request::Parts};
@@ -15,6 +15,7 @@ use crate::{
     client::{
         connection::Connection,
         head::{self, HeadError},
+        io::MAX_HEAD_BYTES,
     },
     core::{Core, View},
     exchange::{Exchange, RouteRef},
@@ -84,7 +85,8 @@ async fn run(
 }
 
 fn find(exchange: &Exchange, view: &View, parts: &mut Parts) -> Result<RouteRef, Failure> {
-    if exchange.connection.wire.is_head_too_large.load(Relaxed) {
+    // The parser may take a head that ends in the read that passes the limit.
+    if exchange.head_bytes > MAX_HEAD_BYTES as u64 {
         return Err(HeadError::TooLarge.into());
     }
     let host = head::check(parts)?;

@@ -26,7 +26,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::io::{ClientIo, MAX_HEAD_BYTES, Wire};
+use super::{
+    heads::Heads,
+    io::{ClientIo, MAX_HEAD_BYTES, Wire},
+};
 use crate::{core::Core, publish::tls::ALPN_H2, request};
 
 /// What requests of one connection have in common.
@@ -207,8 +210,7 @@ fn new_wire(core: &Core, stop: CancellationToken) -> Wire {
         clock: core.clock.clone(),
         header_timeout_ms: AtomicU64::new(header_timeout_ms),
         is_tunnel: AtomicBool::new(false),
-        head_bytes: AtomicU64::new(0),
-        is_head_too_large: AtomicBool::new(false),
+        heads: Heads::default(),
         active: AtomicU32::new(0),
     }
 }

@@ -14,7 +14,10 @@ use std::{
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::{Framing, Position};
+use super::{
+    framing::{Framing, Position},
+    heads::Heads,
+};
 use crate::clock::{Clock, Deadline};
 
 /// What the adapter and the requests of one connection tell each other.
@@ -26,10 +29,8 @@ pub(crate) struct Wire {
     pub header_timeout_ms: AtomicU64,
     /// Set once the upstream has agreed to an upgrade.
     pub is_tunnel: AtomicBool,
-    /// Size of the last complete head.
-    pub head_bytes: AtomicU64,
-    /// A head was larger than allowed, though the parser took it.
-    pub is_head_too_large: AtomicBool,
+    /// Sizes of the heads whose requests have not begun.
+    pub heads: Heads,
     /// Requests being answered.
     pub active: AtomicU32,
 }
@@ -78,7 +79,10 @@ impl<S> ClientIo<S> {
             framing.enter_tunnel();
         }
         let before = framing.position();
-        match framing.feed(bytes) {
+        let followed = framing.feed(bytes);
+        let heads = framing.take_heads();
+        heads.for_each(|size| self.wire.heads.push(size as u64));
+        match followed {
             Ok(()) => cursor.put_slice(bytes),
             Err(refusal) if refusal.in_head => {
                 tracing::debug!(reason = refusal.reason, "request head refused");
@@ -90,11 +94,6 @@ impl<S> ClientIo<S> {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, refusal.reason));
             }
         }
-        let head_bytes = framing.last_head_bytes();
-        if head_bytes > MAX_HEAD_BYTES {
-            self.wire.is_head_too_large.store(true, Relaxed);
-        }
-        self.wire.head_bytes.store(head_bytes as u64, Relaxed);
         let deadline = &self.wire.deadline;
         match (before, framing.position()) {
             (Position::InHead, Position::InHead)
@@ -255,8 +254,7 @@ mod tests {
             clock: Arc::new(Clock::new(std::time::Instant::now())),
             header_timeout_ms: AtomicU64::new(0),
             is_tunnel: AtomicBool::new(false),
-            head_bytes: AtomicU64::new(0),
-            is_head_too_large: AtomicBool::new(false),
+            heads: Heads::default(),
             active: AtomicU32::new(0),
         })
     }

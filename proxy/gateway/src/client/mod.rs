@@ -4,4 +4,5 @@ pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod framing;
 pub(crate) mod head;
+pub(crate) mod heads;
 pub(crate) mod io;

@@ -132,3 +132,28 @@ async fn admin_answers_health_readiness_and_metrics() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test]
+async fn pipelined_requests_are_logged_with_their_own_lengths() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let (stage, _origin) = stage(&path).await;
+    stage.apply();
+    let short = "GET /short HTTP/1.1\r\nhost: a.example\r\n\r\n";
+    let long = "GET /long HTTP/1.1\r\nhost: a.example\r\nx: 0123456789\r\n\r\n";
+    let mut client = Client::connect(stage.http()).await;
+    client.write(&format!("{short}{long}{short}")).await;
+    for _ in 0..3 {
+        assert_eq!(client.read().await.unwrap().status, 200);
+    }
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("three lines", || lines().lines().count() == 3).await;
+    let lengths: Vec<usize> = lines()
+        .lines()
+        .map(|line| {
+            let after = line.rsplit_once("\" ").unwrap().1;
+            after.split(' ').next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert_eq!(lengths, [short.len(), long.len(), short.len()]);
+}
