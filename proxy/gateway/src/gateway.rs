@@ -205,9 +205,11 @@ impl Gateway {
     /// Stops accepting, lets requests finish until `deadline` from now, cuts what is left. Not ready from its start on.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         self.state.shared.is_draining.store(true, Relaxed);
-        self.state.publisher().listeners.close();
+        let accepting = self.state.publisher().listeners.close();
         self.state.shared.stops.fetch_add(1, Release);
         let end = Instant::now() + deadline;
+        // Before that, a client in an accept queue is nobody's connection. What takes longer is cut as anything else.
+        let _ = tokio::time::timeout(deadline, accepting.wait()).await;
         while self.state.shared.open_connections() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_POLL).await;
         }

@@ -12,7 +12,7 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::spawn_local,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
     client::accept,
@@ -29,6 +29,8 @@ pub(crate) enum Command {
         listener_id: u32,
         socket: TcpListener,
         stop: CancellationToken,
+        /// Held until the queue is drained, or nobody will any more.
+        accepting: TaskTrackerToken,
     },
     /// End the thread, whatever is still open.
     Stop,
@@ -82,8 +84,12 @@ async fn run(core: Rc<Core>, mut inbox: UnboundedReceiver<Command>) {
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Listen { listener_id, socket, stop }) => {
-                    spawn_local(accept::run(core.clone(), listener_id, socket, stop));
+                Some(Command::Listen { listener_id, socket, stop, accepting }) => {
+                    let accept = accept::run(core.clone(), listener_id, socket, stop);
+                    spawn_local(async move {
+                        accept.await;
+                        drop(accepting);
+                    });
                 }
                 Some(Command::Stop) | None => break,
             },

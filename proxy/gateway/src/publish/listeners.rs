@@ -11,7 +11,7 @@ use portcullis_route::{
     spec::{ListenerProtocol, ListenerSpec, Specs},
 };
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{bind, registry::Registry};
 use crate::{gateway::BoundListener, worker::Command};
@@ -22,6 +22,8 @@ pub(crate) struct Listeners {
     workers: Vec<UnboundedSender<Command>>,
     open: HashMap<String, OpenListener>,
     wanted: Arc<Specs>,
+    /// Accept loops that have not drained their queues.
+    accepting: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -41,6 +43,7 @@ impl Listeners {
             workers,
             open: HashMap::new(),
             wanted: Arc::default(),
+            accepting: TaskTracker::new(),
         }
     }
 
@@ -79,11 +82,14 @@ impl Listeners {
         refusals
     }
 
-    pub fn close(&mut self) {
+    /// Closes everything. Whoever has connected by then is counted as a connection once the returned loops have ended.
+    pub fn close(&mut self) -> TaskTracker {
         self.wanted = Arc::default();
         for (_, listener) in self.open.drain() {
             listener.stop.cancel();
         }
+        self.accepting.close();
+        self.accepting.clone()
     }
 
     /// Sorted by name.
@@ -129,6 +135,7 @@ impl Listeners {
                 listener_id: listener.id,
                 socket,
                 stop: listener.stop.clone(),
+                accepting: self.accepting.token(),
             };
             if worker.send(command).is_err() {
                 return Err("worker is gone".to_owned());
