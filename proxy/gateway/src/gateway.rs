@@ -41,7 +41,7 @@ pub struct Gateway {
     admin: Option<Admin>,
     /// Dropped with the gateway.
     _retry: Retry,
-    log: Option<JoinHandle<()>>,
+    log: Option<access_log::Writer>,
 }
 
 /// Why a gateway cannot start.
@@ -231,8 +231,11 @@ impl Drop for Gateway {
                 let _ = thread.join();
             }
         }
-        if let Some(log) = self.log.take() {
-            let _ = log.join();
+        if let Some(lines) = self.log.take().map(access_log::Writer::finish)
+            && lines > 0
+        {
+            self.state.shared.counters.log_lines_dropped.add(lines);
+            tracing::warn!(lines, "nobody reads the access log, lines are lost");
         }
     }
 }

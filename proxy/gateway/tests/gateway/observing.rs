@@ -157,3 +157,20 @@ async fn pipelined_requests_are_logged_with_their_own_lengths() {
         .collect();
     assert_eq!(lengths, [short.len(), long.len(), short.len()]);
 }
+
+#[tokio::test]
+async fn a_log_reader_that_stopped_does_not_keep_the_gateway_from_ending() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+    let (stage, _origin) = stage(Path::new(&path)).await;
+    // What Linux gives a pipe: the next byte waits for a reader.
+    std::io::Write::write_all(&mut writer, &[0; 64 << 10]).unwrap();
+    stage.apply();
+    assert_eq!(get(stage.http(), "a.example", "/x").await.status, 200);
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(stage.gateway);
+        let _ = ended.send(());
+    });
+    end.recv_timeout(stage::PATIENCE).expect("it ends");
+}
