@@ -5,13 +5,13 @@ use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use hyper::{
     rt::Executor,
     server::conn::{http1, http2},
@@ -30,7 +30,12 @@ use super::{
     heads::Heads,
     io::{ClientIo, MAX_HEAD_BYTES, Wire},
 };
-use crate::{core::Core, publish::tls::ALPN_H2, request};
+use crate::{
+    core::Core,
+    observe::access_log::{self, Refused},
+    publish::tls::ALPN_H2,
+    request,
+};
 
 /// What requests of one connection have in common.
 pub(crate) struct Connection {
@@ -116,7 +121,7 @@ where
     deadline.let_go_if_stopped(core.clock.now_ms());
     let io = ClientIo::http1(stream, connection.wire.clone());
     let peer = connection.peer;
-    let service = service_fn(move |r| request::serve(core.clone(), connection.clone(), r));
+    let service = service_fn(|r| request::serve(core.clone(), connection.clone(), r));
     // `pipeline_flush` stays off: hyper would not flush its 400 while the offending bytes are in its buffer.
     let served = http1::Builder::new()
         .header_read_timeout(None)
@@ -126,6 +131,32 @@ where
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, %peer, "connection ended");
+        record_refusal(&core, &connection, &error);
+    }
+}
+
+/// A head that the framing check or the parser refused was answered, but never became a request: its line in the log is
+/// written here.
+fn record_refusal(core: &Core, connection: &Connection, error: &hyper::Error) {
+    let request_line = connection.wire.refused.get();
+    if request_line.is_none() && !error.is_parse() {
+        return;
+    }
+    let status = match request_line.is_none() && error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    };
+    core.load().begun.fetch_add(1, Relaxed);
+    core.shared.counters.refused_requests.add(1);
+    if core.view().published.global.access_log {
+        let refused = Refused {
+            client: connection.remote_text(),
+            request_line: request_line.map_or(&[], |line| line),
+            status: status.as_u16(),
+            request_id: [core.random_u64(), core.random_u64()],
+        };
+        core.log
+            .write(|line, clock| access_log::format_refused(line, &refused, clock));
     }
 }
 
@@ -212,6 +243,7 @@ fn new_wire(core: &Core, stop: CancellationToken) -> Wire {
         is_tunnel: AtomicBool::new(false),
         heads: Heads::default(),
         active: AtomicU32::new(0),
+        refused: OnceLock::new(),
     }
 }
 

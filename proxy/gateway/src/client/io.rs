@@ -5,7 +5,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -33,6 +33,8 @@ pub(crate) struct Wire {
     pub heads: Heads,
     /// Requests being answered.
     pub active: AtomicU32,
+    /// The request line, as far as it is known, of a head that was refused on its bytes.
+    pub refused: OnceLock<Box<[u8]>>,
 }
 
 impl Wire {
@@ -86,6 +88,12 @@ impl<S> ClientIo<S> {
             Ok(()) => cursor.put_slice(bytes),
             Err(refusal) if refusal.in_head => {
                 tracing::debug!(reason = refusal.reason, "request head refused");
+                let is_continued = before == Position::InHead && refusal.safe == 0;
+                let head = match is_continued {
+                    true => &[],
+                    false => &bytes[refusal.safe..],
+                };
+                self.wire.refused.get_or_init(|| first_line(head).into());
                 cursor.put_slice(&bytes[..refusal.safe]);
                 cursor.put_slice(POISON);
                 return Ok(());
@@ -220,6 +228,12 @@ impl<S: AsyncWrite + Unpin> hyper::rt::Write for ClientIo<S> {
     }
 }
 
+fn first_line(head: &[u8]) -> &[u8] {
+    let line = head.split(|&b| matches!(b, b'\r' | b'\n')).next();
+    let line = line.unwrap_or_default();
+    &line[..line.len().min(MAX_LOGGED_LINE_BYTES)]
+}
+
 thread_local! {
     /// One read buffer per core, so that an idle connection holds none.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
@@ -231,6 +245,9 @@ const SCRATCH_BYTES: usize = 64 << 10;
 /// Request head in bytes, as nginx's `large_client_header_buffers 4 8k`; beyond it 431. Also bounds what one connection
 /// buffers in each direction.
 pub(crate) const MAX_HEAD_BYTES: usize = 32 << 10;
+
+/// Bytes of a refused request line that reach the log; the rest is left out.
+const MAX_LOGGED_LINE_BYTES: usize = 2 << 10;
 
 /// No HTTP head may hold it, wherever in the head it lands.
 const POISON: &[u8] = b"\0";
@@ -256,6 +273,7 @@ mod tests {
             is_tunnel: AtomicBool::new(false),
             heads: Heads::default(),
             active: AtomicU32::new(0),
+            refused: OnceLock::new(),
         })
     }
 

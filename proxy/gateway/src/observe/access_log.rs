@@ -119,6 +119,13 @@ impl LogBuffer {
     }
 }
 
+impl Drop for LogBuffer {
+    /// Requests that the end of the process cuts are logged too.
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 impl Writer {
     /// Waits for what is queued, if every [`Sender`] is gone, but no longer than a reader that lives would take. Returns
     /// the lines that are lost.
@@ -208,6 +215,26 @@ pub(crate) fn format(line: &mut Vec<u8>, exchange: &Exchange, now: Instant, time
     text.raw(" ");
     text.value(exchange.request_id.as_ref());
     text.raw("\n");
+}
+
+/// A request that ended with its head.
+pub(crate) struct Refused<'a> {
+    pub client: &'a str,
+    pub request_line: &'a [u8],
+    pub status: u16,
+    pub request_id: [u64; 2],
+}
+
+/// The line of a request without route or upstream, as nginx writes it for one that it could not parse.
+pub(crate) fn format_refused(line: &mut Vec<u8>, refused: &Refused<'_>, time_local: &str) {
+    let mut text = Line(line);
+    text.args(format_args!("{} - - [{time_local}] \"", refused.client));
+    text.escaped(refused.request_line);
+    let [high, low] = refused.request_id;
+    text.args(format_args!(
+        "\" {} 0 \"-\" \"-\" 0 0.000 [] [] - - - - {high:016x}{low:016x}\n",
+        refused.status
+    ));
 }
 
 fn request_line(text: &mut Line<'_>, exchange: &Exchange) {

@@ -130,7 +130,7 @@ impl Scrape<'_> {
         families
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, u64); 9] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 10] {
         let counters = &self.shared.counters;
         [
             ("swaps_total", "Tables published", counters.swaps.value()),
@@ -163,6 +163,11 @@ impl Scrape<'_> {
                 "unmatched_requests_total",
                 "Requests without a route",
                 counters.unmatched_requests.value(),
+            ),
+            (
+                "refused_requests_total",
+                "Requests refused for their framing or the size of their head",
+                counters.refused_requests.value(),
             ),
             (
                 "tls_handshake_failures_total",

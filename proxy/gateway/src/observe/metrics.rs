@@ -81,6 +81,7 @@ pub(crate) struct Counters {
     pub accept_pauses: Counter,
     pub handshake_failures: Counter,
     pub unmatched_requests: Counter,
+    pub refused_requests: Counter,
     pub upstream_connects: Counter,
     pub upstream_broken: Counter,
     pub stale_connections: Counter,
