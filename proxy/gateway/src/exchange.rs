@@ -126,7 +126,7 @@ impl Drop for Exchange {
         if active == 0 && !self.connection.wire.is_tunnel.load(Relaxed) {
             // HTTP/2 says GOAWAY and closes by itself.
             let is_last = self.version != Version::HTTP_2
-                && (core.is_draining() || self.connection.stop.is_cancelled());
+                && (core.is_draining() || self.connection.listening.stop.is_cancelled());
             let idle_ms = match is_last {
                 true => 0,
                 false => global.keep_alive_timeout_ms,

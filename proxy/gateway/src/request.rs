@@ -97,7 +97,7 @@ fn find(exchange: &Exchange, view: &View, parts: &mut Parts) -> Result<RouteRef,
     let published = &view.published;
     let listener = published
         .listeners
-        .get(exchange.connection.listener_id as usize)
+        .get(exchange.connection.listening.id.number() as usize)
         .copied()
         .flatten()
         .ok_or(Failure::NoRoute)?;
@@ -143,7 +143,7 @@ fn steps(exchange: &Exchange, route: &RouteRef, parts: &Parts) -> Result<Verdict
             (Step::Forward(_), StepLink::Backend(backend)) => {
                 return Ok(Verdict::Forward {
                     step: index,
-                    backend: *backend,
+                    backend: backend.number(),
                 });
             }
             (Step::Deny(denial), _) => {
@@ -210,7 +210,7 @@ fn finish(exchange: Box<Exchange>, view: &View, mut response: Response<Body>) ->
     let is_http2 = exchange.version == http::Version::HTTP_2;
     if is_http2 {
         headers.remove(header::CONNECTION);
-    } else if exchange.core.is_draining() || connection.stop.is_cancelled() {
+    } else if exchange.core.is_draining() || connection.listening.stop.is_cancelled() {
         close(headers, status);
     }
     exchange.answer(response)

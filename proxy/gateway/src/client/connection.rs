@@ -33,18 +33,16 @@ use super::{
 use crate::{
     core::Core,
     observe::access_log::{self, Refused},
-    publish::tls::ALPN_H2,
+    publish::{ids::Id, tls::ALPN_H2},
     request,
 };
 
 /// What requests of one connection have in common.
 pub(crate) struct Connection {
-    pub listener_id: u32,
+    pub listening: Rc<Listening>,
     pub peer: SocketAddr,
     pub is_tls: bool,
     pub wire: Arc<Wire>,
-    /// Cancelled when the listener closes or the gateway drains.
-    pub stop: CancellationToken,
     pub real_ip: HeaderValue,
     pub port: HeaderValue,
     pub remote_text: OnceCell<String>,
@@ -52,27 +50,33 @@ pub(crate) struct Connection {
     _open: OpenConnection,
 }
 
+/// What connections of one listener share on one core.
+pub(crate) struct Listening {
+    /// Which listener of the table. Held, so that a connection that outlives it never meets another one's routes.
+    pub id: Arc<Id>,
+    /// Cancelled when the listener closes or the gateway drains.
+    pub stop: CancellationToken,
+}
+
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
     core: Rc<Core>,
     open: OpenConnection,
-    listener_id: u32,
+    listening: Rc<Listening>,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: CancellationToken,
 ) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let wire = Arc::new(new_wire(&core, stop.clone()));
+    let wire = Arc::new(new_wire(&core, listening.stop.clone()));
     let connection = |is_tls| {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Rc::new(Connection {
-            listener_id,
+            listening: listening.clone(),
             peer,
             is_tls,
             wire: wire.clone(),
-            stop: stop.clone(),
             real_ip: ip_value(peer.ip()),
             port: HeaderValue::from(local.port()),
             remote_text: OnceCell::new(),
@@ -83,7 +87,7 @@ pub(crate) async fn serve(
     let published = &view.published;
     let spec = published
         .listeners
-        .get(listener_id as usize)
+        .get(listening.id.number() as usize)
         .and_then(|index| Some(&published.table.listeners[(*index)?].spec));
     let Some(spec) = spec else {
         return;
@@ -165,7 +169,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = ClientIo::http2(stream, connection.wire.clone());
-    let (peer, stop) = (connection.peer, connection.stop.clone());
+    let (peer, listening) = (connection.peer, connection.listening.clone());
     let service = service_fn(move |r| request::serve(core.clone(), connection.clone(), r));
     let mut served = std::pin::pin!(
         http2::Builder::new(LocalExecutor)
@@ -179,7 +183,7 @@ where
     );
     let result = tokio::select! {
         result = served.as_mut() => result,
-        () = stop.cancelled() => {
+        () = listening.stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }

@@ -13,7 +13,7 @@ use portcullis_route::{
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{bind, registry::Registry};
+use super::{bind, ids::Id, registry::Registry};
 use crate::{gateway::BoundListener, worker::Command};
 
 /// The open listeners and what they were opened for.
@@ -28,7 +28,7 @@ pub(crate) struct Listeners {
 
 #[derive(Debug)]
 struct OpenListener {
-    id: u32,
+    id: Arc<Id>,
     asked: SocketKey,
     address: SocketAddr,
     stop: CancellationToken,
@@ -132,7 +132,7 @@ impl Listeners {
         };
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let command = Command::Listen {
-                listener_id: listener.id,
+                listener: listener.id.clone(),
                 socket,
                 stop: listener.stop.clone(),
                 accepting: self.accepting.token(),

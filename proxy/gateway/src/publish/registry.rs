@@ -11,7 +11,10 @@ use std::{
 use foldhash::fast::FixedState;
 use portcullis_route::spec::RateLimit;
 
-use super::limiter::Limiter;
+use super::{
+    ids::{Id, Ids},
+    limiter::Limiter,
+};
 use crate::observe::metrics::{RouteKey, RouteSeries};
 
 /// Owned by the one who publishes; workers only see what is linked.
@@ -28,12 +31,6 @@ struct KeptSeries {
     series: Arc<RouteSeries>,
     /// Since when no published route counts into it.
     unused_since: Option<Instant>,
-}
-
-/// Small dense numbers for names, never reused while the process lives.
-#[derive(Debug, Default)]
-pub(crate) struct Ids {
-    known: HashMap<String, u32, FixedState>,
 }
 
 impl Registry {
@@ -68,16 +65,18 @@ impl Registry {
             .collect()
     }
 
-    pub fn backend_id(&mut self, name: &str) -> u32 {
+    pub fn backend_id(&mut self, name: &str) -> Arc<Id> {
         self.backend_ids.id(name)
     }
 
-    pub fn listener_id(&mut self, name: &str) -> u32 {
+    pub fn listener_id(&mut self, name: &str) -> Arc<Id> {
         self.listener_ids.id(name)
     }
 
-    /// Drops limits that no route uses any more, and series that no route has used for a while.
+    /// Drops limits and numbers that nothing uses any more, and series that no route has used for a while.
     pub fn sweep(&mut self, now: Instant) {
+        self.backend_ids.sweep();
+        self.listener_ids.sweep();
         self.limits.retain(|_, limiter| limiter.strong_count() > 0);
         self.series.retain(|_, kept| {
             if Arc::strong_count(&kept.series) > 1 {
@@ -86,17 +85,6 @@ impl Registry {
             let since = *kept.unused_since.get_or_insert(now);
             now.saturating_duration_since(since) < SERIES_RETENTION
         });
-    }
-}
-
-impl Ids {
-    fn id(&mut self, name: &str) -> u32 {
-        if let Some(&id) = self.known.get(name) {
-            return id;
-        }
-        let id = self.known.len() as u32;
-        self.known.insert(name.to_owned(), id);
-        id
     }
 }
 
