@@ -104,7 +104,7 @@ struct Publisher {
     listeners: Listeners,
 }
 
-/// A thread that tries again to bind what could not be bound; it ends when `stop` is dropped.
+/// A thread that tries again to bind what could not be bound, and sweeps the registry; it ends when `stop` is dropped.
 #[derive(Debug)]
 struct Retry {
     stop: Option<mpsc::Sender<()>>,
@@ -135,7 +135,7 @@ impl Gateway {
             shared,
             identity: config.identity,
             publisher: Mutex::new(Publisher {
-                registry: Registry::default(),
+                registry: Registry::new(count),
                 listeners: Listeners::new(workers.iter().map(|w| w.commands.clone()).collect()),
             }),
         });
@@ -170,7 +170,6 @@ impl Gateway {
             table,
             &specs,
             &mut publisher.registry,
-            self.workers.len(),
             &mut refusals,
         );
         published.applied_at_s = unix_time_s();
@@ -265,8 +264,16 @@ impl State {
         self.shared.stops.fetch_add(1, Release);
     }
 
+    /// What a scrape reads.
     pub fn all_series(&self) -> Vec<Arc<RouteSeries>> {
-        self.publisher().registry.all_series()
+        let mut publisher = self.publisher();
+        publisher.registry.sweep(Instant::now());
+        publisher.registry.all_series()
+    }
+
+    /// Drops what nothing uses any more, whether or not anybody publishes or scrapes.
+    fn sweep(&self) {
+        self.publisher().registry.sweep(Instant::now());
     }
 
     fn publisher(&self) -> MutexGuard<'_, Publisher> {
@@ -280,8 +287,13 @@ impl Retry {
     fn start(state: Arc<State>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let run = move || {
+            let mut swept = Instant::now();
             while stopped.recv_timeout(RETRY_PERIOD) == Err(mpsc::RecvTimeoutError::Timeout) {
                 state.retry();
+                if swept.elapsed() >= SWEEP_PERIOD {
+                    state.sweep();
+                    swept = Instant::now();
+                }
             }
         };
         let thread = thread::Builder::new().name("listeners".to_owned());
@@ -312,3 +324,6 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// How often a listener that could not be bound is tried again.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);
+
+/// How often the registry is swept without a publication or a scrape.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);

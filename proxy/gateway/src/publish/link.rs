@@ -84,7 +84,6 @@ impl Published {
         table: Table,
         specs: &Specs,
         registry: &mut Registry,
-        workers: usize,
         refusals: &mut Vec<Refusal>,
     ) -> Self {
         let known: HashMap<*const Host, &Arc<HostLink>, FixedState> = previous
@@ -97,7 +96,7 @@ impl Published {
             .iter()
             .map(|host| match known.get(&Arc::as_ptr(host)) {
                 Some(link) => Arc::clone(link),
-                None => Arc::new(HostLink::new(host, registry, workers)),
+                None => Arc::new(HostLink::new(host, registry)),
             })
             .collect();
         let (listeners, listener_ids) = index_listeners(&table, registry);
@@ -126,21 +125,21 @@ impl Published {
 }
 
 impl HostLink {
-    fn new(host: &Arc<Host>, registry: &mut Registry, workers: usize) -> Self {
+    fn new(host: &Arc<Host>, registry: &mut Registry) -> Self {
         let name = host.spec.host.to_string();
         Self {
             host: host.clone(),
             routes: host
                 .routes
                 .iter()
-                .map(|route| RouteLink::new(route, &name, registry, workers))
+                .map(|route| RouteLink::new(route, &name, registry))
                 .collect(),
         }
     }
 }
 
 impl RouteLink {
-    fn new(route: &Route, host: &str, registry: &mut Registry, workers: usize) -> Self {
+    fn new(route: &Route, host: &str, registry: &mut Registry) -> Self {
         let steps = route.steps.iter().map(|step| match step {
             Step::LimitRate(limit) => StepLink::Limiter(registry.limiter(&limit.spec)),
             Step::Forward(forward) => StepLink::Backend(registry.backend_id(&forward.backend)),
@@ -152,7 +151,7 @@ impl RouteLink {
         };
         Self {
             steps: steps.collect(),
-            series: registry.series(key, workers),
+            series: registry.series(key),
         }
     }
 }
