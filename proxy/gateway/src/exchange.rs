@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::{
     body::{Body, Progress},
-    client::connection::Connection,
+    client::{connection::Connection, stream::LastFrame},
     core::Core,
     observe::{access_log, metrics::Observation},
     publish::link::HostLink,
@@ -97,7 +97,14 @@ impl Exchange {
         response
     }
 
+    /// What the response body does, for the task that polls it.
+    pub fn note_frame(&self, frame: LastFrame) {
+        self.connection.last_frame.set(Some(frame));
+    }
+
+    /// So much was given away to be sent.
     pub fn count_sent(&mut self, bytes: usize) {
+        self.note_frame(LastFrame::Given);
         self.sent_bytes += bytes as u64;
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.response_bytes += bytes as u64;

@@ -17,7 +17,7 @@ use portcullis_route::{Refusal, spec::Specs};
 use crate::{
     client::accept,
     config::{Config, Identity},
-    core::Shared,
+    core::{CoreLimits, Shared},
     observe::{
         access_log::{self, LogBuffer},
         admin::Admin,
@@ -122,7 +122,8 @@ impl Gateway {
             0 => thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let shared = Arc::new(Shared::new(count, accept::connections_per_core(count)));
+        let limits = CoreLimits::new(&config.limits, accept::connections_per_core(count));
+        let shared = Arc::new(Shared::new(count, limits));
         let (writer, log) = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
         let workers = (0..count)
             .map(|number| {

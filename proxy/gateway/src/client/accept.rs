@@ -101,8 +101,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::AccessLogTarget,
-        core::Shared,
+        config::{AccessLogTarget, Limits},
+        core::{CoreLimits, Shared},
         observe::access_log::{self, LogBuffer},
         publish::ids::Ids,
     };
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_full_core_accepts_again_when_there_is_room() {
-        let shared = Arc::new(Shared::new(1, 2));
+        let shared = Arc::new(Shared::new(1, CoreLimits::new(&Limits::default(), 2)));
         let (writer, _log) = access_log::start(&AccessLogTarget::Stdout).unwrap();
         let log = LogBuffer::new(writer, shared.clone());
         let core = Rc::new(Core::new(0, shared.clone(), log));

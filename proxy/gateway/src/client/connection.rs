@@ -1,7 +1,7 @@
 //! One client connection, from its handshake to its last byte.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
@@ -13,7 +13,6 @@ use std::{
 
 use http::{HeaderValue, StatusCode};
 use hyper::{
-    rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -21,7 +20,6 @@ use portcullis_route::spec::ListenerProtocol;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::spawn_local,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     heads::Heads,
     io::{ClientIo, MAX_HEAD_BYTES, Wire},
+    stream::{LastFrame, StreamExecutor},
 };
 use crate::{
     core::Core,
@@ -46,6 +45,8 @@ pub(crate) struct Connection {
     pub real_ip: HeaderValue,
     pub port: HeaderValue,
     pub remote_text: OnceCell<String>,
+    /// What became of the response body that was polled last; read and reset by the task that polled it.
+    pub last_frame: Cell<Option<LastFrame>>,
     /// Counted as open for as long as anything holds this, a tunnel too.
     _open: OpenConnection,
 }
@@ -80,6 +81,7 @@ pub(crate) async fn serve(
             real_ip: ip_value(peer.ip()),
             port: HeaderValue::from(local.port()),
             remote_text: OnceCell::new(),
+            last_frame: Cell::new(None),
             _open: open,
         })
     };
@@ -169,10 +171,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = ClientIo::http2(stream, connection.wire.clone());
+    let executor = StreamExecutor {
+        core: core.clone(),
+        connection: connection.clone(),
+    };
     let (peer, listening) = (connection.peer, connection.listening.clone());
     let service = service_fn(move |r| request::serve(core.clone(), connection.clone(), r));
     let mut served = std::pin::pin!(
-        http2::Builder::new(LocalExecutor)
+        http2::Builder::new(executor)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
@@ -222,20 +228,6 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Runs HTTP/2 streams as tasks of their own, so that a panic costs one stream.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        spawn_local(future);
-    }
-}
-
 fn new_wire(core: &Core, stop: CancellationToken) -> Wire {
     let header_timeout_ms = core.view().published.global.client_header_timeout_ms;
     let deadline = core.deadlines.watch(stop);
@@ -244,6 +236,7 @@ fn new_wire(core: &Core, stop: CancellationToken) -> Wire {
         deadline,
         clock: core.clock.clone(),
         header_timeout_ms: AtomicU64::new(header_timeout_ms),
+        send_timeout_ms: core.shared.limits.send_timeout_ms,
         is_tunnel: AtomicBool::new(false),
         heads: Heads::default(),
         active: AtomicU32::new(0),

@@ -27,6 +27,8 @@ pub(crate) struct Wire {
     pub clock: Arc<Clock>,
     /// From the first byte of a head to its last, in milliseconds.
     pub header_timeout_ms: AtomicU64,
+    /// How long one write may wait, in milliseconds.
+    pub send_timeout_ms: u64,
     /// Set once the upstream has agreed to an upgrade.
     pub is_tunnel: AtomicBool,
     /// Sizes of the heads whose requests have not begun.
@@ -187,7 +189,7 @@ impl<S: AsyncWrite + Unpin> ClientIo<S> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if !deadline.is_write_armed() {
-            deadline.arm_write(now_ms + SEND_TIMEOUT_MS);
+            deadline.arm_write(now_ms + self.wire.send_timeout_ms);
         }
         deadline.register(cx.waker());
         Poll::Pending
@@ -252,9 +254,6 @@ const MAX_LOGGED_LINE_BYTES: usize = 2 << 10;
 /// No HTTP head may hold it, wherever in the head it lands.
 const POISON: &[u8] = b"\0";
 
-/// Milliseconds that one write to a client may wait (nginx `send_timeout`).
-const SEND_TIMEOUT_MS: u64 = 60_000;
-
 #[cfg(test)]
 mod tests {
     use futures::task::noop_waker_ref;
@@ -270,6 +269,7 @@ mod tests {
             deadline: deadlines.watch(CancellationToken::new()),
             clock: Arc::new(Clock::new(std::time::Instant::now())),
             header_timeout_ms: AtomicU64::new(0),
+            send_timeout_ms: 60_000,
             is_tunnel: AtomicBool::new(false),
             heads: Heads::default(),
             active: AtomicU32::new(0),

@@ -6,3 +6,4 @@ pub(crate) mod framing;
 pub(crate) mod head;
 pub(crate) mod heads;
 pub(crate) mod io;
+pub(crate) mod stream;

@@ -130,7 +130,7 @@ impl Scrape<'_> {
         families
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, u64); 10] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 12] {
         let counters = &self.shared.counters;
         [
             ("swaps_total", "Tables published", counters.swaps.value()),
@@ -143,6 +143,16 @@ impl Scrape<'_> {
                 "upstream_connects_total",
                 "Connections opened to endpoints",
                 counters.upstream_connects.value(),
+            ),
+            (
+                "upstream_connections_refused_total",
+                "Requests answered 503 because a core had all the upstream connections that it may have",
+                counters.upstreams_exhausted.value(),
+            ),
+            (
+                "client_send_timeouts_total",
+                "HTTP/2 streams reset because the client took nothing of the response",
+                counters.send_timeouts.value(),
             ),
             (
                 "upstream_stale_connections_total",

@@ -92,6 +92,8 @@ pub(crate) struct Counters {
     pub handshake_failures: Counter,
     pub unmatched_requests: Counter,
     pub refused_requests: Counter,
+    pub send_timeouts: Counter,
+    pub upstreams_exhausted: Counter,
     pub upstream_connects: Counter,
     pub upstream_broken: Counter,
     pub stale_connections: Counter,

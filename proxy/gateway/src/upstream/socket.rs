@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     body::RequestBody,
     clock::{Clock, Deadline},
-    core::Core,
+    core::{Core, Shared},
 };
 
 /// An open connection that is not in use elsewhere.
@@ -47,6 +47,8 @@ pub(crate) struct Gauge {
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
+    #[error("as many connections as there may be, all in use")]
+    TooMany,
     #[error("connect timed out")]
     TimedOut,
     #[error("connect failed")]
@@ -58,12 +60,21 @@ pub(crate) enum ConnectError {
 struct UpstreamIo {
     inner: TokioIo<TcpStream>,
     gauge: Arc<Gauge>,
+    /// Counted until the socket closes, whoever holds it then.
+    _open: OpenUpstream,
+}
+
+/// Counts a connection to an endpoint for as long as it lives.
+pub(crate) struct OpenUpstream {
+    shared: Arc<Shared>,
+    core: usize,
 }
 
 impl Upstream {
     /// Opens a connection and lets its task run on this core.
     pub async fn connect(
         core: &Core,
+        open: OpenUpstream,
         endpoint: SocketAddr,
         timeout: Duration,
     ) -> Result<Self, ConnectError> {
@@ -81,6 +92,7 @@ impl Upstream {
         let io = UpstreamIo {
             inner: TokioIo::new(stream),
             gauge: gauge.clone(),
+            _open: open,
         };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER_BYTES)
@@ -97,6 +109,29 @@ impl Upstream {
             gauge,
             uses: Cell::new(0),
         })
+    }
+}
+
+impl OpenUpstream {
+    /// None when this core has as many as it may have and cannot spare an idle one.
+    pub fn new(core: &Core) -> Option<Self> {
+        let upstreams = &core.load().upstreams;
+        let is_full = upstreams.load(Relaxed) >= core.shared.limits.upstreams;
+        if is_full && !core.pool.close_oldest() {
+            return None;
+        }
+        upstreams.fetch_add(1, Relaxed);
+        Some(Self {
+            shared: core.shared.clone(),
+            core: core.id,
+        })
+    }
+}
+
+impl Drop for OpenUpstream {
+    fn drop(&mut self) {
+        let upstreams = &self.shared.loads[self.core].upstreams;
+        upstreams.fetch_sub(1, Relaxed);
     }
 }
 
