@@ -14,7 +14,12 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::{client::io::Wire, exchange::Exchange, upstream::pool::Lease, upstream::socket::Gauge};
+use crate::{
+    client::{io::Wire, stream::LastFrame},
+    exchange::Exchange,
+    upstream::pool::Lease,
+    upstream::socket::Gauge,
+};
 
 /// A response body. Dropping it ends the exchange that it belongs to.
 pub(crate) struct Body {
@@ -73,6 +78,9 @@ impl Body {
         let Content::Upstream { incoming, lease } = &mut self.content else {
             return Poll::Ready(None);
         };
+        if let Some(exchange) = &self.exchange {
+            exchange.note_frame(LastFrame::Awaited);
+        }
         let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
         let is_finished = match &frame {
             None => true,

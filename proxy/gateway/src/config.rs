@@ -1,6 +1,6 @@
 //! What a gateway is started with. Everything else arrives as specs.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Fixed for the life of the process.
 #[derive(Clone, Debug)]
@@ -12,6 +12,18 @@ pub struct Config {
     pub access_log: AccessLogTarget,
     /// Labels that every request series carries.
     pub identity: Identity,
+    pub limits: Limits,
+}
+
+/// What one worker takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections to endpoints, idle ones too; none is this worker's share of half of the process's descriptors. Beyond
+    /// it an idle one is closed for a new one, and when all are in use the answer is 503.
+    pub upstream_connections: Option<usize>,
+    /// How long a client may take nothing of a response that waits for it (nginx `send_timeout`): then an HTTP/1
+    /// connection is closed, an HTTP/2 stream is reset.
+    pub send_timeout: Duration,
 }
 
 /// Where access log lines go, if the global settings ask for any.
@@ -36,6 +48,16 @@ impl Default for Config {
             admin: None,
             access_log: AccessLogTarget::Stdout,
             identity: Identity::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            upstream_connections: None,
+            send_timeout: Duration::from_secs(60),
         }
     }
 }

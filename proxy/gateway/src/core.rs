@@ -18,6 +18,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
     clock::{Clock, Deadlines},
+    config::Limits,
     observe::{access_log::LogBuffer, metrics::Counters},
     publish::link::Published,
     upstream::pool::Pool,
@@ -32,13 +33,23 @@ pub(crate) struct Shared {
     pub is_draining: AtomicBool,
     /// Listeners that are wanted and not open; all that there may be before the first specs.
     pub unbound: AtomicUsize,
-    /// Client connections that one core takes on.
-    pub max_connections: i64,
+    pub limits: CoreLimits,
     /// How many listeners have been closed: tells cores to look for connections to let go.
     pub stops: AtomicU64,
     pub origin: Instant,
     pub counters: Counters,
     pub loads: Box<[Load]>,
+}
+
+/// What each core takes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CoreLimits {
+    /// Client connections.
+    pub connections: i64,
+    /// Connections to endpoints.
+    pub upstreams: i64,
+    /// Milliseconds that a client may leave a response waiting.
+    pub send_timeout_ms: u64,
 }
 
 /// What one worker is busy with. On cache lines of its own: cores do not share what they write.
@@ -47,6 +58,8 @@ pub(crate) struct Shared {
 pub(crate) struct Load {
     /// Open client connections.
     pub connections: AtomicI64,
+    /// Connections to endpoints, being opened, in use or idle.
+    pub upstreams: AtomicI64,
     /// Requests in flight.
     pub requests: AtomicI64,
     /// Requests begun, ever.
@@ -65,6 +78,7 @@ pub(crate) struct Core {
     round_robin: RefCell<Vec<u32>>,
     random: RefCell<SmallRng>,
     stops_seen: Cell<u64>,
+    upstreams_warned_ms: Cell<Option<u64>>,
 }
 
 /// A worker's own handle on the published state: cloned per request without touching a shared counter.
@@ -87,6 +101,7 @@ impl Core {
             round_robin: RefCell::default(),
             random: RefCell::new(SmallRng::from_os_rng()),
             stops_seen: Cell::new(0),
+            upstreams_warned_ms: Cell::new(None),
             shared,
         }
     }
@@ -133,7 +148,22 @@ impl Core {
 
     /// As many clients are connected as this core takes on.
     pub fn is_full(&self) -> bool {
-        self.load().connections.load(Relaxed) >= self.shared.max_connections
+        self.load().connections.load(Relaxed) >= self.shared.limits.connections
+    }
+
+    /// Says that requests are refused for want of upstream connections, once in a while.
+    pub fn warn_of_upstreams(&self) {
+        let now_ms = self.clock.now_ms();
+        let last = self.upstreams_warned_ms.get();
+        if last.is_none_or(|last| now_ms >= last + WARNING_PERIOD_MS) {
+            self.upstreams_warned_ms.set(Some(now_ms));
+            let limit = self.shared.limits.upstreams;
+            tracing::warn!(
+                core = self.id,
+                limit,
+                "all upstream connections in use, answering 503"
+            );
+        }
     }
 
     /// Not for secrets.
@@ -158,11 +188,23 @@ impl Core {
     }
 }
 
+impl CoreLimits {
+    /// `share` is what the descriptors allow, for clients and for endpoints each.
+    pub fn new(limits: &Limits, share: i64) -> Self {
+        let upstreams = limits.upstream_connections.map(i64::try_from);
+        Self {
+            connections: share,
+            upstreams: upstreams.map_or(share, |count| count.unwrap_or(i64::MAX)),
+            send_timeout_ms: limits.send_timeout.as_millis() as u64,
+        }
+    }
+}
+
 impl Shared {
-    pub fn new(workers: usize, max_connections: i64) -> Self {
+    pub fn new(workers: usize, limits: CoreLimits) -> Self {
         Self {
             unbound: AtomicUsize::new(usize::MAX),
-            max_connections,
+            limits,
             published: ArcSwap::default(),
             version: AtomicU64::new(0),
             is_draining: AtomicBool::new(false),
@@ -185,3 +227,6 @@ impl Shared {
         self.loads.iter().map(|l| l.requests.load(Relaxed)).sum()
     }
 }
+
+/// Milliseconds between two warnings of the same kind on one core.
+const WARNING_PERIOD_MS: u64 = 10_000;

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::{
     body::{Body, Progress},
-    client::connection::Connection,
+    client::{connection::Connection, stream::LastFrame},
     core::Core,
     observe::{access_log, metrics::Observation},
     publish::link::HostLink,
@@ -97,7 +97,14 @@ impl Exchange {
         response
     }
 
+    /// What the response body does, for the task that polls it.
+    pub fn note_frame(&self, frame: LastFrame) {
+        self.connection.last_frame.set(Some(frame));
+    }
+
+    /// So much was given away to be sent.
     pub fn count_sent(&mut self, bytes: usize) {
+        self.note_frame(LastFrame::Given);
         self.sent_bytes += bytes as u64;
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.response_bytes += bytes as u64;
@@ -126,7 +133,7 @@ impl Drop for Exchange {
         if active == 0 && !self.connection.wire.is_tunnel.load(Relaxed) {
             // HTTP/2 says GOAWAY and closes by itself.
             let is_last = self.version != Version::HTTP_2
-                && (core.is_draining() || self.connection.stop.is_cancelled());
+                && (core.is_draining() || self.connection.listening.stop.is_cancelled());
             let idle_ms = match is_last {
                 true => 0,
                 false => global.keep_alive_timeout_ms,
@@ -168,7 +175,7 @@ impl Attempt {
 /// HTTP/1 heads are measured; an HTTP/2 head counts as what it would have been.
 fn head_bytes(connection: &Connection, parts: &Parts) -> u64 {
     if parts.version != Version::HTTP_2 {
-        return connection.wire.head_bytes.load(Relaxed);
+        return connection.wire.heads.pop();
     }
     let path = parts.uri.path_and_query().map_or(1, |p| p.as_str().len());
     path as u64 + REQUEST_LINE_BYTES + fields_bytes(&parts.headers)

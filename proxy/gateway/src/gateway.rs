@@ -17,7 +17,7 @@ use portcullis_route::{Refusal, spec::Specs};
 use crate::{
     client::accept,
     config::{Config, Identity},
-    core::Shared,
+    core::{CoreLimits, Shared},
     observe::{
         access_log::{self, LogBuffer},
         admin::Admin,
@@ -41,7 +41,7 @@ pub struct Gateway {
     admin: Option<Admin>,
     /// Dropped with the gateway.
     _retry: Retry,
-    log: Option<JoinHandle<()>>,
+    log: Option<access_log::Writer>,
 }
 
 /// Why a gateway cannot start.
@@ -104,7 +104,7 @@ struct Publisher {
     listeners: Listeners,
 }
 
-/// A thread that tries again to bind what could not be bound; it ends when `stop` is dropped.
+/// A thread that tries again to bind what could not be bound, and sweeps the registry; it ends when `stop` is dropped.
 #[derive(Debug)]
 struct Retry {
     stop: Option<mpsc::Sender<()>>,
@@ -122,7 +122,8 @@ impl Gateway {
             0 => thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let shared = Arc::new(Shared::new(count, accept::connections_per_core(count)));
+        let limits = CoreLimits::new(&config.limits, accept::connections_per_core(count));
+        let shared = Arc::new(Shared::new(count, limits));
         let (writer, log) = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
         let workers = (0..count)
             .map(|number| {
@@ -135,7 +136,7 @@ impl Gateway {
             shared,
             identity: config.identity,
             publisher: Mutex::new(Publisher {
-                registry: Registry::default(),
+                registry: Registry::new(count),
                 listeners: Listeners::new(workers.iter().map(|w| w.commands.clone()).collect()),
             }),
         });
@@ -170,7 +171,6 @@ impl Gateway {
             table,
             &specs,
             &mut publisher.registry,
-            self.workers.len(),
             &mut refusals,
         );
         published.applied_at_s = unix_time_s();
@@ -205,9 +205,11 @@ impl Gateway {
     /// Stops accepting, lets requests finish until `deadline` from now, cuts what is left. Not ready from its start on.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         self.state.shared.is_draining.store(true, Relaxed);
-        self.state.publisher().listeners.close();
+        let accepting = self.state.publisher().listeners.close();
         self.state.shared.stops.fetch_add(1, Release);
         let end = Instant::now() + deadline;
+        // Before that, a client in an accept queue is nobody's connection. What takes longer is cut as anything else.
+        let _ = tokio::time::timeout(deadline, accepting.wait()).await;
         while self.state.shared.open_connections() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_POLL).await;
         }
@@ -229,8 +231,11 @@ impl Drop for Gateway {
                 let _ = thread.join();
             }
         }
-        if let Some(log) = self.log.take() {
-            let _ = log.join();
+        if let Some(lines) = self.log.take().map(access_log::Writer::finish)
+            && lines > 0
+        {
+            self.state.shared.counters.log_lines_dropped.add(lines);
+            tracing::warn!(lines, "nobody reads the access log, lines are lost");
         }
     }
 }
@@ -260,8 +265,16 @@ impl State {
         self.shared.stops.fetch_add(1, Release);
     }
 
+    /// What a scrape reads.
     pub fn all_series(&self) -> Vec<Arc<RouteSeries>> {
-        self.publisher().registry.all_series()
+        let mut publisher = self.publisher();
+        publisher.registry.sweep(Instant::now());
+        publisher.registry.all_series()
+    }
+
+    /// Drops what nothing uses any more, whether or not anybody publishes or scrapes.
+    fn sweep(&self) {
+        self.publisher().registry.sweep(Instant::now());
     }
 
     fn publisher(&self) -> MutexGuard<'_, Publisher> {
@@ -275,8 +288,13 @@ impl Retry {
     fn start(state: Arc<State>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let run = move || {
+            let mut swept = Instant::now();
             while stopped.recv_timeout(RETRY_PERIOD) == Err(mpsc::RecvTimeoutError::Timeout) {
                 state.retry();
+                if swept.elapsed() >= SWEEP_PERIOD {
+                    state.sweep();
+                    swept = Instant::now();
+                }
             }
         };
         let thread = thread::Builder::new().name("listeners".to_owned());
@@ -307,3 +325,6 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// How often a listener that could not be bound is tried again.
 const RETRY_PERIOD: Duration = Duration::from_secs(1);
+
+/// How often the registry is swept without a publication or a scrape.
+const SWEEP_PERIOD: Duration = Duration::from_secs(60);

@@ -21,6 +21,6 @@ mod request;
 mod upstream;
 mod worker;
 
-pub use config::{AccessLogTarget, Config, Identity};
+pub use config::{AccessLogTarget, Config, Identity, Limits};
 pub use gateway::{ApplyReport, BoundListener, DrainReport, Gateway, StartError};
 pub use portcullis_route::{Refusal, spec};

@@ -28,6 +28,8 @@ pub(crate) enum Failure {
     BodyBroken,
     #[error("no endpoint")]
     NoEndpoint,
+    #[error("as many upstream connections as there may be")]
+    TooManyUpstreams,
     #[error("upstream failed")]
     Upstream,
     #[error("upstream timed out")]
@@ -46,7 +48,7 @@ impl Failure {
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::TooManyUpstreams => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }

@@ -1,6 +1,6 @@
 //! The request flow: check, find, run the steps, answer.
 
-use std::{borrow::Cow, convert::Infallible, rc::Rc, sync::atomic::Ordering::Relaxed};
+use std::{borrow::Cow, convert::Infallible, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header, request::Parts};
@@ -15,6 +15,7 @@ use crate::{
     client::{
         connection::Connection,
         head::{self, HeadError},
+        io::MAX_HEAD_BYTES,
     },
     core::{Core, View},
     exchange::{Exchange, RouteRef},
@@ -84,7 +85,8 @@ async fn run(
 }
 
 fn find(exchange: &Exchange, view: &View, parts: &mut Parts) -> Result<RouteRef, Failure> {
-    if exchange.connection.wire.is_head_too_large.load(Relaxed) {
+    // The parser may take a head that ends in the read that passes the limit.
+    if exchange.head_bytes > MAX_HEAD_BYTES as u64 {
         return Err(HeadError::TooLarge.into());
     }
     let host = head::check(parts)?;
@@ -95,7 +97,7 @@ fn find(exchange: &Exchange, view: &View, parts: &mut Parts) -> Result<RouteRef,
     let published = &view.published;
     let listener = published
         .listeners
-        .get(exchange.connection.listener_id as usize)
+        .get(exchange.connection.listening.id.number() as usize)
         .copied()
         .flatten()
         .ok_or(Failure::NoRoute)?;
@@ -141,7 +143,7 @@ fn steps(exchange: &Exchange, route: &RouteRef, parts: &Parts) -> Result<Verdict
             (Step::Forward(_), StepLink::Backend(backend)) => {
                 return Ok(Verdict::Forward {
                     step: index,
-                    backend: *backend,
+                    backend: backend.number(),
                 });
             }
             (Step::Deny(denial), _) => {
@@ -208,7 +210,7 @@ fn finish(exchange: Box<Exchange>, view: &View, mut response: Response<Body>) ->
     let is_http2 = exchange.version == http::Version::HTTP_2;
     if is_http2 {
         headers.remove(header::CONNECTION);
-    } else if exchange.core.is_draining() || connection.stop.is_cancelled() {
+    } else if exchange.core.is_draining() || connection.listening.stop.is_cancelled() {
         close(headers, status);
     }
     exchange.answer(response)

@@ -12,13 +12,14 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::spawn_local,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
-    client::accept,
+    client::{accept, connection::Listening},
     clock::TICK,
     core::{Core, Shared},
     observe::access_log::LogBuffer,
+    publish::ids::Id,
 };
 
 /// What the publisher tells a worker.
@@ -26,9 +27,11 @@ use crate::{
 pub(crate) enum Command {
     /// Accept from a socket until `stop` is cancelled, then drain its queue.
     Listen {
-        listener_id: u32,
+        listener: Arc<Id>,
         socket: TcpListener,
         stop: CancellationToken,
+        /// Held until the queue is drained, or nobody will any more.
+        accepting: TaskTrackerToken,
     },
     /// End the thread, whatever is still open.
     Stop,
@@ -82,8 +85,12 @@ async fn run(core: Rc<Core>, mut inbox: UnboundedReceiver<Command>) {
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
-                Some(Command::Listen { listener_id, socket, stop }) => {
-                    spawn_local(accept::run(core.clone(), listener_id, socket, stop));
+                Some(Command::Listen { listener, socket, stop, accepting }) => {
+                    let accept = accept::run(core.clone(), Listening { id: listener, stop }, socket);
+                    spawn_local(async move {
+                        accept.await;
+                        drop(accepting);
+                    });
                 }
                 Some(Command::Stop) | None => break,
             },

@@ -7,17 +7,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::spawn_local,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, OpenConnection};
+use super::connection::{self, Listening, OpenConnection};
 use crate::core::Core;
 
-pub(crate) async fn run(
-    core: Rc<Core>,
-    listener_id: u32,
-    socket: std::net::TcpListener,
-    stop: CancellationToken,
-) {
+pub(crate) async fn run(core: Rc<Core>, listening: Listening, socket: std::net::TcpListener) {
+    let listening = Rc::new(listening);
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -35,19 +30,19 @@ pub(crate) async fn run(
         was_full = is_full;
         tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = listening.stop.cancelled() => break,
             () = tokio::time::sleep(ACCEPT_PAUSE), if is_full => {}
             accepted = listener.accept(), if !is_full => match accepted {
-                Ok((stream, peer)) => serve(&core, listener_id, stream, peer, &stop),
+                Ok((stream, peer)) => serve(&core, &listening, stream, peer),
                 Err(error) => pause_after(&error).await,
             }
         }
     }
-    drain(&core, listener_id, listener, &stop);
+    drain(&core, &listening, listener);
 }
 
 /// Whoever has connected before the socket closes is served.
-fn drain(core: &Rc<Core>, listener_id: u32, listener: TcpListener, stop: &CancellationToken) {
+fn drain(core: &Rc<Core>, listening: &Rc<Listening>, listener: TcpListener) {
     let Ok(listener) = listener.into_std() else {
         return;
     };
@@ -56,20 +51,14 @@ fn drain(core: &Rc<Core>, listener_id: u32, listener: TcpListener, stop: &Cancel
             .set_nonblocking(true)
             .and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
-            serve(core, listener_id, stream, peer, stop);
+            serve(core, listening, stream, peer);
         }
     }
 }
 
-fn serve(
-    core: &Rc<Core>,
-    listener_id: u32,
-    stream: TcpStream,
-    peer: SocketAddr,
-    stop: &CancellationToken,
-) {
+fn serve(core: &Rc<Core>, listening: &Rc<Listening>, stream: TcpStream, peer: SocketAddr) {
     let open = OpenConnection::new(core);
-    let task = connection::serve(core.clone(), open, listener_id, stream, peer, stop.clone());
+    let task = connection::serve(core.clone(), open, listening.clone(), stream, peer);
     spawn_local(task);
 }
 
@@ -112,10 +101,12 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::AccessLogTarget,
-        core::Shared,
+        config::{AccessLogTarget, Limits},
+        core::{CoreLimits, Shared},
         observe::access_log::{self, LogBuffer},
+        publish::ids::Ids,
     };
+    use tokio_util::sync::CancellationToken;
 
     #[test]
     fn half_of_the_descriptors_are_shared_by_the_cores() {
@@ -126,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_full_core_accepts_again_when_there_is_room() {
-        let shared = Arc::new(Shared::new(1, 2));
+        let shared = Arc::new(Shared::new(1, CoreLimits::new(&Limits::default(), 2)));
         let (writer, _log) = access_log::start(&AccessLogTarget::Stdout).unwrap();
         let log = LogBuffer::new(writer, shared.clone());
         let core = Rc::new(Core::new(0, shared.clone(), log));
@@ -139,7 +130,11 @@ mod tests {
         let _client = std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();
         core.load().connections.store(2, Relaxed);
         runtime.block_on(async {
-            spawn_local(run(core.clone(), 0, socket, CancellationToken::new()));
+            let listening = Listening {
+                id: Ids::default().id("a"),
+                stop: CancellationToken::new(),
+            };
+            spawn_local(run(core.clone(), listening, socket));
             while shared.counters.accept_pauses.value() == 0 {
                 tokio::task::yield_now().await;
             }

@@ -1,19 +1,18 @@
 //! One client connection, from its handshake to its last byte.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use hyper::{
-    rt::Executor,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -21,53 +20,68 @@ use portcullis_route::spec::ListenerProtocol;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::spawn_local,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::io::{ClientIo, MAX_HEAD_BYTES, Wire};
-use crate::{core::Core, publish::tls::ALPN_H2, request};
+use super::{
+    heads::Heads,
+    io::{ClientIo, MAX_HEAD_BYTES, Wire},
+    stream::{LastFrame, StreamExecutor},
+};
+use crate::{
+    core::Core,
+    observe::access_log::{self, Refused},
+    publish::{ids::Id, tls::ALPN_H2},
+    request,
+};
 
 /// What requests of one connection have in common.
 pub(crate) struct Connection {
-    pub listener_id: u32,
+    pub listening: Rc<Listening>,
     pub peer: SocketAddr,
     pub is_tls: bool,
     pub wire: Arc<Wire>,
-    /// Cancelled when the listener closes or the gateway drains.
-    pub stop: CancellationToken,
     pub real_ip: HeaderValue,
     pub port: HeaderValue,
     pub remote_text: OnceCell<String>,
+    /// What became of the response body that was polled last; read and reset by the task that polled it.
+    pub last_frame: Cell<Option<LastFrame>>,
     /// Counted as open for as long as anything holds this, a tunnel too.
     _open: OpenConnection,
+}
+
+/// What connections of one listener share on one core.
+pub(crate) struct Listening {
+    /// Which listener of the table. Held, so that a connection that outlives it never meets another one's routes.
+    pub id: Arc<Id>,
+    /// Cancelled when the listener closes or the gateway drains.
+    pub stop: CancellationToken,
 }
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
     core: Rc<Core>,
     open: OpenConnection,
-    listener_id: u32,
+    listening: Rc<Listening>,
     stream: TcpStream,
     peer: SocketAddr,
-    stop: CancellationToken,
 ) {
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let wire = Arc::new(new_wire(&core, stop.clone()));
+    let wire = Arc::new(new_wire(&core, listening.stop.clone()));
     let connection = |is_tls| {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         Rc::new(Connection {
-            listener_id,
+            listening: listening.clone(),
             peer,
             is_tls,
             wire: wire.clone(),
-            stop: stop.clone(),
             real_ip: ip_value(peer.ip()),
             port: HeaderValue::from(local.port()),
             remote_text: OnceCell::new(),
+            last_frame: Cell::new(None),
             _open: open,
         })
     };
@@ -75,7 +89,7 @@ pub(crate) async fn serve(
     let published = &view.published;
     let spec = published
         .listeners
-        .get(listener_id as usize)
+        .get(listening.id.number() as usize)
         .and_then(|index| Some(&published.table.listeners[(*index)?].spec));
     let Some(spec) = spec else {
         return;
@@ -113,7 +127,7 @@ where
     deadline.let_go_if_stopped(core.clock.now_ms());
     let io = ClientIo::http1(stream, connection.wire.clone());
     let peer = connection.peer;
-    let service = service_fn(move |r| request::serve(core.clone(), connection.clone(), r));
+    let service = service_fn(|r| request::serve(core.clone(), connection.clone(), r));
     // `pipeline_flush` stays off: hyper would not flush its 400 while the offending bytes are in its buffer.
     let served = http1::Builder::new()
         .header_read_timeout(None)
@@ -123,6 +137,32 @@ where
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, %peer, "connection ended");
+        record_refusal(&core, &connection, &error);
+    }
+}
+
+/// A head that the framing check or the parser refused was answered, but never became a request: its line in the log is
+/// written here.
+fn record_refusal(core: &Core, connection: &Connection, error: &hyper::Error) {
+    let request_line = connection.wire.refused.get();
+    if request_line.is_none() && !error.is_parse() {
+        return;
+    }
+    let status = match request_line.is_none() && error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    };
+    core.load().begun.fetch_add(1, Relaxed);
+    core.shared.counters.refused_requests.add(1);
+    if core.view().published.global.access_log {
+        let refused = Refused {
+            client: connection.remote_text(),
+            request_line: request_line.map_or(&[], |line| line),
+            status: status.as_u16(),
+            request_id: [core.random_u64(), core.random_u64()],
+        };
+        core.log
+            .write(|line, clock| access_log::format_refused(line, &refused, clock));
     }
 }
 
@@ -131,10 +171,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let io = ClientIo::http2(stream, connection.wire.clone());
-    let (peer, stop) = (connection.peer, connection.stop.clone());
+    let executor = StreamExecutor {
+        core: core.clone(),
+        connection: connection.clone(),
+    };
+    let (peer, listening) = (connection.peer, connection.listening.clone());
     let service = service_fn(move |r| request::serve(core.clone(), connection.clone(), r));
     let mut served = std::pin::pin!(
-        http2::Builder::new(LocalExecutor)
+        http2::Builder::new(executor)
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
@@ -145,7 +189,7 @@ where
     );
     let result = tokio::select! {
         result = served.as_mut() => result,
-        () = stop.cancelled() => {
+        () = listening.stop.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -184,20 +228,6 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Runs HTTP/2 streams as tasks of their own, so that a panic costs one stream.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        spawn_local(future);
-    }
-}
-
 fn new_wire(core: &Core, stop: CancellationToken) -> Wire {
     let header_timeout_ms = core.view().published.global.client_header_timeout_ms;
     let deadline = core.deadlines.watch(stop);
@@ -206,10 +236,11 @@ fn new_wire(core: &Core, stop: CancellationToken) -> Wire {
         deadline,
         clock: core.clock.clone(),
         header_timeout_ms: AtomicU64::new(header_timeout_ms),
+        send_timeout_ms: core.shared.limits.send_timeout_ms,
         is_tunnel: AtomicBool::new(false),
-        head_bytes: AtomicU64::new(0),
-        is_head_too_large: AtomicBool::new(false),
+        heads: Heads::default(),
         active: AtomicU32::new(0),
+        refused: OnceLock::new(),
     }
 }
 

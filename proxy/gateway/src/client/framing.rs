@@ -3,6 +3,8 @@
 //! Pure and incremental: bytes in, verdict out. It knows where each message begins and ends, so that what a lenient reader
 //! could see differently (bare LF, two lengths, a length beside chunks, folded lines) never reaches one.
 
+use smallvec::SmallVec;
+
 /// Follows the bytes of one connection.
 #[derive(Debug)]
 pub(crate) struct Framing {
@@ -10,9 +12,10 @@ pub(crate) struct Framing {
     /// A line that began in an earlier read.
     partial: Vec<u8>,
     head: HeadFacts,
-    /// Bytes of the head so far, and of the last complete one.
+    /// Bytes of the head so far.
     head_bytes: usize,
-    last_head_bytes: usize,
+    /// Bytes of each head that has become complete, until somebody takes them.
+    heads: SmallVec<[usize; 2]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl Framing {
             partial: Vec::new(),
             head: HeadFacts::default(),
             head_bytes: 0,
-            last_head_bytes: 0,
+            heads: SmallVec::new(),
         }
     }
 
@@ -76,9 +79,9 @@ impl Framing {
         }
     }
 
-    /// Bytes of the last complete head.
-    pub fn last_head_bytes(&self) -> usize {
-        self.last_head_bytes
+    /// Bytes of each head that has become complete since the last call, in order.
+    pub fn take_heads(&mut self) -> impl Iterator<Item = usize> + '_ {
+        self.heads.drain(..)
     }
 
     /// The connection has been upgraded: nothing is checked from here on.
@@ -235,7 +238,7 @@ impl Framing {
 
     fn end_of_head(&mut self) -> Result<(), &'static str> {
         let head = self.head;
-        self.last_head_bytes = std::mem::take(&mut self.head_bytes);
+        let head_bytes = std::mem::take(&mut self.head_bytes);
         self.state = match (head.is_chunked, head.content_length) {
             (true, Some(_)) => return Err("both Content-Length and Transfer-Encoding"),
             (true, None) if head.is_http10 => return Err("Transfer-Encoding in HTTP/1.0"),
@@ -243,6 +246,7 @@ impl Framing {
             (false, None | Some(0)) => State::Start,
             (false, Some(length)) => State::Body(length),
         };
+        self.heads.push(head_bytes);
         Ok(())
     }
 

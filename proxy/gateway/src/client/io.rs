@@ -5,7 +5,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -14,7 +14,10 @@ use std::{
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::{Framing, Position};
+use super::{
+    framing::{Framing, Position},
+    heads::Heads,
+};
 use crate::clock::{Clock, Deadline};
 
 /// What the adapter and the requests of one connection tell each other.
@@ -24,14 +27,16 @@ pub(crate) struct Wire {
     pub clock: Arc<Clock>,
     /// From the first byte of a head to its last, in milliseconds.
     pub header_timeout_ms: AtomicU64,
+    /// How long one write may wait, in milliseconds.
+    pub send_timeout_ms: u64,
     /// Set once the upstream has agreed to an upgrade.
     pub is_tunnel: AtomicBool,
-    /// Size of the last complete head.
-    pub head_bytes: AtomicU64,
-    /// A head was larger than allowed, though the parser took it.
-    pub is_head_too_large: AtomicBool,
+    /// Sizes of the heads whose requests have not begun.
+    pub heads: Heads,
     /// Requests being answered.
     pub active: AtomicU32,
+    /// The request line, as far as it is known, of a head that was refused on its bytes.
+    pub refused: OnceLock<Box<[u8]>>,
 }
 
 impl Wire {
@@ -78,10 +83,19 @@ impl<S> ClientIo<S> {
             framing.enter_tunnel();
         }
         let before = framing.position();
-        match framing.feed(bytes) {
+        let followed = framing.feed(bytes);
+        let heads = framing.take_heads();
+        heads.for_each(|size| self.wire.heads.push(size as u64));
+        match followed {
             Ok(()) => cursor.put_slice(bytes),
             Err(refusal) if refusal.in_head => {
                 tracing::debug!(reason = refusal.reason, "request head refused");
+                let is_continued = before == Position::InHead && refusal.safe == 0;
+                let head = match is_continued {
+                    true => &[],
+                    false => &bytes[refusal.safe..],
+                };
+                self.wire.refused.get_or_init(|| first_line(head).into());
                 cursor.put_slice(&bytes[..refusal.safe]);
                 cursor.put_slice(POISON);
                 return Ok(());
@@ -90,11 +104,6 @@ impl<S> ClientIo<S> {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, refusal.reason));
             }
         }
-        let head_bytes = framing.last_head_bytes();
-        if head_bytes > MAX_HEAD_BYTES {
-            self.wire.is_head_too_large.store(true, Relaxed);
-        }
-        self.wire.head_bytes.store(head_bytes as u64, Relaxed);
         let deadline = &self.wire.deadline;
         match (before, framing.position()) {
             (Position::InHead, Position::InHead)
@@ -180,7 +189,7 @@ impl<S: AsyncWrite + Unpin> ClientIo<S> {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if !deadline.is_write_armed() {
-            deadline.arm_write(now_ms + SEND_TIMEOUT_MS);
+            deadline.arm_write(now_ms + self.wire.send_timeout_ms);
         }
         deadline.register(cx.waker());
         Poll::Pending
@@ -221,6 +230,12 @@ impl<S: AsyncWrite + Unpin> hyper::rt::Write for ClientIo<S> {
     }
 }
 
+fn first_line(head: &[u8]) -> &[u8] {
+    let line = head.split(|&b| matches!(b, b'\r' | b'\n')).next();
+    let line = line.unwrap_or_default();
+    &line[..line.len().min(MAX_LOGGED_LINE_BYTES)]
+}
+
 thread_local! {
     /// One read buffer per core, so that an idle connection holds none.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
@@ -233,11 +248,11 @@ const SCRATCH_BYTES: usize = 64 << 10;
 /// buffers in each direction.
 pub(crate) const MAX_HEAD_BYTES: usize = 32 << 10;
 
+/// Bytes of a refused request line that reach the log; the rest is left out.
+const MAX_LOGGED_LINE_BYTES: usize = 2 << 10;
+
 /// No HTTP head may hold it, wherever in the head it lands.
 const POISON: &[u8] = b"\0";
-
-/// Milliseconds that one write to a client may wait (nginx `send_timeout`).
-const SEND_TIMEOUT_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {
@@ -254,10 +269,11 @@ mod tests {
             deadline: deadlines.watch(CancellationToken::new()),
             clock: Arc::new(Clock::new(std::time::Instant::now())),
             header_timeout_ms: AtomicU64::new(0),
+            send_timeout_ms: 60_000,
             is_tunnel: AtomicBool::new(false),
-            head_bytes: AtomicU64::new(0),
-            is_head_too_large: AtomicBool::new(false),
+            heads: Heads::default(),
             active: AtomicU32::new(0),
+            refused: OnceLock::new(),
         })
     }
 

@@ -4,4 +4,6 @@ pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod framing;
 pub(crate) mod head;
+pub(crate) mod heads;
 pub(crate) mod io;
+pub(crate) mod stream;

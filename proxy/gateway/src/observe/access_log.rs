@@ -6,11 +6,15 @@ use std::{
     fs::OpenOptions,
     io::{self, Write},
     sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed},
+        },
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -25,8 +29,31 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LogBuffer {
     inner: RefCell<Inner>,
-    writer: SyncSender<Vec<u8>>,
+    writer: Sender,
     shared: Arc<Shared>,
+}
+
+/// The way to the writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Sender {
+    buffers: SyncSender<Buffer>,
+    /// Lines that are queued or being written.
+    unwritten: Arc<AtomicU64>,
+}
+
+/// The thread that writes; it ends when every [`Sender`] is gone.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    thread: thread::JoinHandle<()>,
+    /// Closed when the thread is done. In a mutex because a gateway is shared, though only its end looks.
+    done: Mutex<Receiver<()>>,
+    unwritten: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    bytes: Vec<u8>,
+    lines: u64,
 }
 
 #[derive(Debug)]
@@ -44,7 +71,7 @@ pub(crate) struct LogClock {
 }
 
 impl LogBuffer {
-    pub fn new(writer: SyncSender<Vec<u8>>, shared: Arc<Shared>) -> Self {
+    pub fn new(writer: Sender, shared: Arc<Shared>) -> Self {
         Self {
             inner: RefCell::new(Inner {
                 bytes: Vec::new(),
@@ -83,37 +110,76 @@ impl LogBuffer {
         let lines = std::mem::take(&mut inner.lines);
         let capacity = inner.bytes.len();
         let bytes = std::mem::replace(&mut inner.bytes, Vec::with_capacity(capacity));
-        if self.writer.try_send(bytes).is_err() {
+        self.writer.unwritten.fetch_add(lines, Relaxed);
+        let buffer = Buffer { bytes, lines };
+        if self.writer.buffers.try_send(buffer).is_err() {
+            self.writer.unwritten.fetch_sub(lines, Relaxed);
             self.shared.counters.log_lines_dropped.add(lines);
         }
     }
 }
 
-/// Starts the writer. It ends when every buffer is gone.
+impl Drop for LogBuffer {
+    /// Requests that the end of the process cuts are logged too.
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl Writer {
+    /// Waits for what is queued, if every [`Sender`] is gone, but no longer than a reader that lives would take. Returns
+    /// the lines that are lost.
+    pub fn finish(self) -> u64 {
+        let done = self
+            .done
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        match done.recv_timeout(FINISH_TIMEOUT) {
+            Err(RecvTimeoutError::Timeout) => self.unwritten.load(Acquire),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                // It has nothing left to do.
+                let _ = self.thread.join();
+                0
+            }
+        }
+    }
+}
+
+/// Starts the writer.
 ///
 /// # Errors
 /// The log file cannot be opened, or the system refuses a thread.
-pub(crate) fn start(
-    target: &AccessLogTarget,
-) -> io::Result<(SyncSender<Vec<u8>>, thread::JoinHandle<()>)> {
-    let (sender, inbox) = sync_channel(QUEUED_BUFFERS);
+pub(crate) fn start(target: &AccessLogTarget) -> io::Result<(Sender, Writer)> {
+    let (buffers, inbox) = sync_channel(QUEUED_BUFFERS);
+    let unwritten = Arc::new(AtomicU64::new(0));
     let target: Box<dyn Write + Send> = match target {
         AccessLogTarget::Stdout => Box::new(io::stdout()),
         AccessLogTarget::File(path) => {
             Box::new(OpenOptions::new().create(true).append(true).open(path)?)
         }
     };
+    let (ended, done) = channel();
+    let pending = unwritten.clone();
     let thread = thread::Builder::new()
         .name("access-log".to_owned())
-        .spawn(move || write_all(&inbox, target))?;
-    Ok((sender, thread))
+        .spawn(move || {
+            write_all(&inbox, target, &pending);
+            drop(ended);
+        })?;
+    let writer = Writer {
+        thread,
+        done: Mutex::new(done),
+        unwritten: unwritten.clone(),
+    };
+    Ok((Sender { buffers, unwritten }, writer))
 }
 
-fn write_all(inbox: &Receiver<Vec<u8>>, mut target: Box<dyn Write + Send>) {
-    while let Ok(bytes) = inbox.recv() {
+fn write_all(inbox: &Receiver<Buffer>, mut target: Box<dyn Write + Send>, pending: &AtomicU64) {
+    while let Ok(Buffer { bytes, lines }) = inbox.recv() {
         let written = target.write_all(&bytes).and_then(|()| target.flush());
+        pending.fetch_sub(lines, AcqRel);
         if let Err(error) = written {
-            tracing::warn!(%error, "access log cannot be written");
+            tracing::warn!(%error, lines, "access log cannot be written");
         }
     }
 }
@@ -149,6 +215,26 @@ pub(crate) fn format(line: &mut Vec<u8>, exchange: &Exchange, now: Instant, time
     text.raw(" ");
     text.value(exchange.request_id.as_ref());
     text.raw("\n");
+}
+
+/// A request that ended with its head.
+pub(crate) struct Refused<'a> {
+    pub client: &'a str,
+    pub request_line: &'a [u8],
+    pub status: u16,
+    pub request_id: [u64; 2],
+}
+
+/// The line of a request without route or upstream, as nginx writes it for one that it could not parse.
+pub(crate) fn format_refused(line: &mut Vec<u8>, refused: &Refused<'_>, time_local: &str) {
+    let mut text = Line(line);
+    text.args(format_args!("{} - - [{time_local}] \"", refused.client));
+    text.escaped(refused.request_line);
+    let [high, low] = refused.request_id;
+    text.args(format_args!(
+        "\" {} 0 \"-\" \"-\" 0 0.000 [] [] - - - - {high:016x}{low:016x}\n",
+        refused.status
+    ));
 }
 
 fn request_line(text: &mut Line<'_>, exchange: &Exchange) {
@@ -277,6 +363,9 @@ impl LogClock {
 
 /// A core hands its lines over at this size, in bytes, and at every tick.
 const FLUSH_BYTES: usize = 32 << 10;
+
+/// How long the end of the process waits for the log's reader; what is not written by then is lost and counted.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Buffers that may wait for the writer: about 8 MiB, then lines are dropped and counted.
 const QUEUED_BUFFERS: usize = 256;

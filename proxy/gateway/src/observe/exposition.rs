@@ -130,7 +130,7 @@ impl Scrape<'_> {
         families
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, u64); 9] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 12] {
         let counters = &self.shared.counters;
         [
             ("swaps_total", "Tables published", counters.swaps.value()),
@@ -143,6 +143,16 @@ impl Scrape<'_> {
                 "upstream_connects_total",
                 "Connections opened to endpoints",
                 counters.upstream_connects.value(),
+            ),
+            (
+                "upstream_connections_refused_total",
+                "Requests answered 503 because a core had all the upstream connections that it may have",
+                counters.upstreams_exhausted.value(),
+            ),
+            (
+                "client_send_timeouts_total",
+                "HTTP/2 streams reset because the client took nothing of the response",
+                counters.send_timeouts.value(),
             ),
             (
                 "upstream_stale_connections_total",
@@ -163,6 +173,11 @@ impl Scrape<'_> {
                 "unmatched_requests_total",
                 "Requests without a route",
                 counters.unmatched_requests.value(),
+            ),
+            (
+                "refused_requests_total",
+                "Requests refused for their framing or the size of their head",
+                counters.refused_requests.value(),
             ),
             (
                 "tls_handshake_failures_total",

@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -20,11 +20,21 @@ pub(crate) struct RouteKey {
     pub labels: RouteLabels,
 }
 
-/// The series of one route, a cell per core.
+/// The series of one route, cells per core. A route that nobody asks for has none.
 #[derive(Debug)]
 pub(crate) struct RouteSeries {
     pub key: RouteKey,
-    cores: Box<[CoreCell]>,
+    workers: usize,
+    cores: OnceLock<Box<[CoreCell]>>,
+    /// Where it takes room for cells from; none takes it as it comes.
+    room: Option<Arc<Room>>,
+}
+
+/// How many cells there may be in the process, and what counts when there is no room for one more.
+#[derive(Debug)]
+pub(crate) struct Room {
+    left: AtomicI64,
+    pub overflow: Arc<RouteSeries>,
 }
 
 /// On a cache line pair of its own: cores do not share what they write.
@@ -81,6 +91,9 @@ pub(crate) struct Counters {
     pub accept_pauses: Counter,
     pub handshake_failures: Counter,
     pub unmatched_requests: Counter,
+    pub refused_requests: Counter,
+    pub send_timeouts: Counter,
+    pub upstreams_exhausted: Counter,
     pub upstream_connects: Counter,
     pub upstream_broken: Counter,
     pub stale_connections: Counter,
@@ -103,30 +116,62 @@ impl Counter {
 }
 
 impl RouteSeries {
-    pub fn new(key: RouteKey, workers: usize) -> Self {
+    pub fn new(key: RouteKey, workers: usize, room: Option<Arc<Room>>) -> Self {
         Self {
             key,
-            cores: (0..workers).map(|_| CoreCell::default()).collect(),
+            workers,
+            cores: OnceLock::new(),
+            room,
+        }
+    }
+
+    pub fn observe(&self, core: usize, seen: &Observation) {
+        if let Err(room) = self.try_observe(core, seen) {
+            room.overflow.observe(core, seen);
         }
     }
 
     /// The lock is a core's own: only a scrape ever contends for it.
-    pub fn observe(&self, core: usize, seen: &Observation) {
-        let Some(cell) = self.cores.get(core) else {
-            return;
+    fn try_observe(&self, core: usize, seen: &Observation) -> Result<(), &Room> {
+        let cores = self
+            .cores
+            .get_or_init(|| (0..self.workers).map(|_| CoreCell::default()).collect());
+        let Some(cell) = cores.get(core) else {
+            return Ok(());
         };
         let mut cells = cell.cells.lock().unwrap_or_else(PoisonError::into_inner);
         let index = match cells.iter().position(|(o, _)| *o == seen.outcome) {
             Some(index) => index,
-            None => new_outcome(&mut cells, seen.outcome),
+            None => self.new_outcome(&mut cells, seen.outcome)?,
         };
         cells[index].1.add(seen);
+        Ok(())
+    }
+
+    /// Room for an outcome that was not seen before; beyond the limit all of a route's share one.
+    fn new_outcome(
+        &self,
+        cells: &mut Vec<(Outcome, Box<Cell>)>,
+        outcome: Outcome,
+    ) -> Result<usize, &Room> {
+        let mut outcome = outcome;
+        if cells.len() >= MAX_OUTCOMES {
+            outcome = OVERFLOW;
+            if let Some(index) = cells.iter().position(|(o, _)| *o == OVERFLOW) {
+                return Ok(index);
+            }
+        }
+        if let Some(room) = self.room.as_deref().filter(|room| !room.take()) {
+            return Err(room);
+        }
+        cells.push((outcome, Box::default()));
+        Ok(cells.len() - 1)
     }
 
     /// The cells of all cores, summed.
     pub fn total(&self) -> Vec<(Outcome, Cell)> {
         let mut total: Vec<(Outcome, Cell)> = Vec::new();
-        for core in &self.cores {
+        for core in self.cores.get().into_iter().flatten() {
             let cells = core.cells.lock().unwrap_or_else(PoisonError::into_inner);
             for (outcome, cell) in cells.iter() {
                 match total.iter_mut().find(|(o, _)| o == outcome) {
@@ -140,17 +185,37 @@ impl RouteSeries {
     }
 }
 
-/// Room for an outcome that was not seen before; beyond the limit all share one.
-fn new_outcome(cells: &mut Vec<(Outcome, Box<Cell>)>, outcome: Outcome) -> usize {
-    let mut outcome = outcome;
-    if cells.len() >= MAX_OUTCOMES {
-        outcome = OVERFLOW;
-        if let Some(index) = cells.iter().position(|(o, _)| *o == OVERFLOW) {
-            return index;
+impl Drop for RouteSeries {
+    fn drop(&mut self) {
+        let (Some(room), Some(cores)) = (&self.room, self.cores.get()) else {
+            return;
+        };
+        for core in cores {
+            let cells = core.cells.lock().unwrap_or_else(PoisonError::into_inner);
+            room.left.fetch_add(cells.len() as i64, Relaxed);
         }
     }
-    cells.push((outcome, Box::default()));
-    cells.len() - 1
+}
+
+impl Room {
+    pub fn new(cells_per_core: i64, workers: usize) -> Self {
+        let key = RouteKey {
+            host: OVERFLOW_HOST.to_owned(),
+            labels: RouteLabels::default(),
+        };
+        Self {
+            left: AtomicI64::new(cells_per_core.saturating_mul(workers as i64)),
+            overflow: Arc::new(RouteSeries::new(key, workers, None)),
+        }
+    }
+
+    fn take(&self) -> bool {
+        if self.left.fetch_sub(1, Relaxed) > 0 {
+            return true;
+        }
+        self.left.fetch_add(1, Relaxed);
+        false
+    }
 }
 
 impl Cell {
@@ -249,6 +314,13 @@ fn known_method(method: &Method) -> &'static str {
     }
 }
 
+/// Cells that there may be per core, 11 MiB of them; a route whose first request comes when they are used up counts into
+/// the series of [`OVERFLOW_HOST`].
+pub(crate) const MAX_CELLS_PER_CORE: i64 = 16 << 10;
+
+/// No host name: the brackets keep it from ever being one.
+const OVERFLOW_HOST: &str = "(overflow)";
+
 /// Combinations of method and status kept per route and core; an upstream that makes up statuses shares the last one.
 const MAX_OUTCOMES: usize = 200;
 const OVERFLOW: Outcome = Outcome {
@@ -269,32 +341,72 @@ pub(crate) const SIZE_BUCKETS: [f64; 7] = [10.0, 100.0, 1e3, 1e4, 1e5, 1e6, 1e7]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_upstream_that_makes_up_statuses_does_not_grow_the_table() {
+    fn series(host: &str, workers: usize, room: Option<Arc<Room>>) -> RouteSeries {
         let key = RouteKey {
-            host: "a".into(),
+            host: host.into(),
             labels: RouteLabels::default(),
         };
-        let series = RouteSeries::new(key, 1);
-        for status in 0..1000 {
-            let outcome = Outcome {
+        RouteSeries::new(key, workers, room)
+    }
+
+    fn seen(status: u16) -> Observation {
+        Observation {
+            outcome: Outcome {
                 method: "GET",
                 status,
-            };
-            let seen = Observation {
-                outcome,
-                request_s: 0.0,
-                connect_s: None,
-                header_s: None,
-                response_s: None,
-                request_bytes: 0,
-                response_bytes: 0,
-            };
-            series.observe(0, &seen);
+            },
+            request_s: 0.0,
+            connect_s: None,
+            header_s: None,
+            response_s: None,
+            request_bytes: 0,
+            response_bytes: 0,
+        }
+    }
+
+    fn requests(series: &RouteSeries) -> Vec<(u16, u64)> {
+        let total = series.total();
+        let counted = total.iter().map(|(o, cell)| (o.status, cell.requests));
+        counted.collect()
+    }
+
+    #[test]
+    fn an_upstream_that_makes_up_statuses_does_not_grow_the_table() {
+        let series = series("a", 1, None);
+        for status in 0..1000 {
+            series.observe(0, &seen(status));
         }
         let total = series.total();
         assert_eq!(total.len(), MAX_OUTCOMES + 1);
         let shared = total.iter().find(|(outcome, _)| *outcome == OVERFLOW);
         assert_eq!(shared.unwrap().1.requests, 1000 - MAX_OUTCOMES as u64);
+    }
+
+    #[test]
+    fn a_route_that_nobody_asks_for_has_no_cells() {
+        let series = series("a", 64, None);
+        assert!(series.cores.get().is_none());
+        assert_eq!(series.total().len(), 0);
+    }
+
+    #[test]
+    fn what_finds_no_room_counts_into_one_series_until_there_is_room_again() {
+        let room = Arc::new(Room::new(1, 2));
+        let (a, b) = (
+            series("a", 2, Some(room.clone())),
+            series("b", 2, Some(room.clone())),
+        );
+        for core in [0, 1, 0] {
+            a.observe(core, &seen(200));
+        }
+        for status in [200, 200, 404] {
+            b.observe(0, &seen(status));
+        }
+        assert_eq!(requests(&a), [(200, 3)]);
+        assert_eq!(requests(&b), []);
+        assert_eq!(requests(&room.overflow), [(200, 2), (404, 1)]);
+        drop(a);
+        b.observe(0, &seen(200));
+        assert_eq!(requests(&b), [(200, 1)]);
     }
 }

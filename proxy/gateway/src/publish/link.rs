@@ -14,7 +14,7 @@ use portcullis_route::{
 };
 use rustls::ServerConfig;
 
-use super::{limiter::Limiter, registry::Registry};
+use super::{ids::Id, limiter::Limiter, registry::Registry};
 use crate::{
     observe::metrics::{RouteKey, RouteSeries},
     upstream::affinity::backend_tag,
@@ -33,6 +33,8 @@ pub(crate) struct Published {
     pub backends: Vec<Option<Arc<Backend>>>,
     /// By listener id: index into [`Table::listeners`].
     pub listeners: Vec<Option<usize>>,
+    /// Keeps the numbers that index `listeners` from other names.
+    _listener_ids: Vec<Arc<Id>>,
     /// By TLS policy name.
     pub tls: HashMap<String, Arc<ServerConfig>, FixedState>,
     pub global: Arc<GlobalSpec>,
@@ -59,13 +61,15 @@ pub(crate) struct RouteLink {
 pub(crate) enum StepLink {
     Stateless,
     Limiter(Arc<Limiter>),
-    /// A backend id.
-    Backend(u32),
+    /// Held, so that a request on a route of a former table never finds another backend under the number.
+    Backend(Arc<Id>),
 }
 
 /// A backend, ready to pick from.
 #[derive(Debug)]
 pub(crate) struct Backend {
+    /// Keeps its number from other names.
+    _id: Arc<Id>,
     pub spec: Arc<BackendSpec>,
     /// The ready endpoints, or the terminating ones when none is ready.
     pub eligible: Box<[SocketAddr]>,
@@ -80,7 +84,6 @@ impl Published {
         table: Table,
         specs: &Specs,
         registry: &mut Registry,
-        workers: usize,
         refusals: &mut Vec<Refusal>,
     ) -> Self {
         let known: HashMap<*const Host, &Arc<HostLink>, FixedState> = previous
@@ -93,10 +96,10 @@ impl Published {
             .iter()
             .map(|host| match known.get(&Arc::as_ptr(host)) {
                 Some(link) => Arc::clone(link),
-                None => Arc::new(HostLink::new(host, registry, workers)),
+                None => Arc::new(HostLink::new(host, registry)),
             })
             .collect();
-        let listeners = index_listeners(&table, registry);
+        let (listeners, listener_ids) = index_listeners(&table, registry);
         let (backends, endpoints) = link_backends(previous, specs, registry);
         Self {
             version: previous.version + 1,
@@ -105,6 +108,7 @@ impl Published {
             hosts,
             backends,
             listeners,
+            _listener_ids: listener_ids,
             tls: HashMap::default(),
             hsts: parse_hsts(&specs.global, refusals),
             global: specs.global.clone(),
@@ -121,21 +125,21 @@ impl Published {
 }
 
 impl HostLink {
-    fn new(host: &Arc<Host>, registry: &mut Registry, workers: usize) -> Self {
+    fn new(host: &Arc<Host>, registry: &mut Registry) -> Self {
         let name = host.spec.host.to_string();
         Self {
             host: host.clone(),
             routes: host
                 .routes
                 .iter()
-                .map(|route| RouteLink::new(route, &name, registry, workers))
+                .map(|route| RouteLink::new(route, &name, registry))
                 .collect(),
         }
     }
 }
 
 impl RouteLink {
-    fn new(route: &Route, host: &str, registry: &mut Registry, workers: usize) -> Self {
+    fn new(route: &Route, host: &str, registry: &mut Registry) -> Self {
         let steps = route.steps.iter().map(|step| match step {
             Step::LimitRate(limit) => StepLink::Limiter(registry.limiter(&limit.spec)),
             Step::Forward(forward) => StepLink::Backend(registry.backend_id(&forward.backend)),
@@ -147,13 +151,13 @@ impl RouteLink {
         };
         Self {
             steps: steps.collect(),
-            series: registry.series(key, workers),
+            series: registry.series(key),
         }
     }
 }
 
 impl Backend {
-    fn new(spec: &Arc<BackendSpec>) -> Self {
+    fn new(id: Arc<Id>, spec: &Arc<BackendSpec>) -> Self {
         let with_state = |state: EndpointState| -> Box<[SocketAddr]> {
             spec.endpoints
                 .iter()
@@ -166,6 +170,7 @@ impl Backend {
             eligible = with_state(EndpointState::Terminating);
         }
         Self {
+            _id: id,
             tag: backend_tag(&spec.name),
             spec: spec.clone(),
             eligible,
@@ -173,16 +178,21 @@ impl Backend {
     }
 }
 
-fn index_listeners(table: &Table, registry: &mut Registry) -> Vec<Option<usize>> {
+type IndexedListeners = (Vec<Option<usize>>, Vec<Arc<Id>>);
+
+fn index_listeners(table: &Table, registry: &mut Registry) -> IndexedListeners {
     let mut listeners = Vec::new();
+    let mut ids = Vec::new();
     for (index, listener) in table.listeners.iter().enumerate() {
-        let id = registry.listener_id(&listener.spec.name) as usize;
-        if listeners.len() <= id {
-            listeners.resize(id + 1, None);
+        let id = registry.listener_id(&listener.spec.name);
+        let number = id.number() as usize;
+        if listeners.len() <= number {
+            listeners.resize(number + 1, None);
         }
-        listeners[id] = Some(index);
+        listeners[number] = Some(index);
+        ids.push(id);
     }
-    listeners
+    (listeners, ids)
 }
 
 type LinkedBackends = (Vec<Option<Arc<Backend>>>, HashSet<SocketAddr, FixedState>);
@@ -191,17 +201,18 @@ fn link_backends(previous: &Published, specs: &Specs, registry: &mut Registry) -
     let mut backends: Vec<Option<Arc<Backend>>> = Vec::new();
     let mut endpoints = HashSet::default();
     for spec in &specs.backends {
-        let id = registry.backend_id(&spec.name) as usize;
-        if backends.len() <= id {
-            backends.resize(id + 1, None);
+        let id = registry.backend_id(&spec.name);
+        let number = id.number() as usize;
+        if backends.len() <= number {
+            backends.resize(number + 1, None);
         }
-        let known = previous.backends.get(id).and_then(Option::as_ref);
+        let known = previous.backends.get(number).and_then(Option::as_ref);
         let backend = match known.filter(|old| old.spec == *spec) {
             Some(old) => old.clone(),
-            None => Arc::new(Backend::new(spec)),
+            None => Arc::new(Backend::new(id, spec)),
         };
         endpoints.extend(backend.spec.endpoints.iter().map(|e| e.address));
-        backends[id] = Some(backend);
+        backends[number] = Some(backend);
     }
     (backends, endpoints)
 }

@@ -11,9 +11,9 @@ use portcullis_route::{
     spec::{ListenerProtocol, ListenerSpec, Specs},
 };
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{bind, registry::Registry};
+use super::{bind, ids::Id, registry::Registry};
 use crate::{gateway::BoundListener, worker::Command};
 
 /// The open listeners and what they were opened for.
@@ -22,11 +22,13 @@ pub(crate) struct Listeners {
     workers: Vec<UnboundedSender<Command>>,
     open: HashMap<String, OpenListener>,
     wanted: Arc<Specs>,
+    /// Accept loops that have not drained their queues.
+    accepting: TaskTracker,
 }
 
 #[derive(Debug)]
 struct OpenListener {
-    id: u32,
+    id: Arc<Id>,
     asked: SocketKey,
     address: SocketAddr,
     stop: CancellationToken,
@@ -41,6 +43,7 @@ impl Listeners {
             workers,
             open: HashMap::new(),
             wanted: Arc::default(),
+            accepting: TaskTracker::new(),
         }
     }
 
@@ -79,11 +82,14 @@ impl Listeners {
         refusals
     }
 
-    pub fn close(&mut self) {
+    /// Closes everything. Whoever has connected by then is counted as a connection once the returned loops have ended.
+    pub fn close(&mut self) -> TaskTracker {
         self.wanted = Arc::default();
         for (_, listener) in self.open.drain() {
             listener.stop.cancel();
         }
+        self.accepting.close();
+        self.accepting.clone()
     }
 
     /// Sorted by name.
@@ -126,9 +132,10 @@ impl Listeners {
         };
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let command = Command::Listen {
-                listener_id: listener.id,
+                listener: listener.id.clone(),
                 socket,
                 stop: listener.stop.clone(),
+                accepting: self.accepting.token(),
             };
             if worker.send(command).is_err() {
                 return Err("worker is gone".to_owned());

@@ -11,14 +11,19 @@ use std::{
 use foldhash::fast::FixedState;
 use portcullis_route::spec::RateLimit;
 
-use super::limiter::Limiter;
-use crate::observe::metrics::{RouteKey, RouteSeries};
+use super::{
+    ids::{Id, Ids},
+    limiter::Limiter,
+};
+use crate::observe::metrics::{MAX_CELLS_PER_CORE, Room, RouteKey, RouteSeries};
 
 /// Owned by the one who publishes; workers only see what is linked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
     limits: HashMap<RateLimit, Weak<Limiter>, FixedState>,
     series: HashMap<RouteKey, KeptSeries, FixedState>,
+    room: Arc<Room>,
+    workers: usize,
     backend_ids: Ids,
     listener_ids: Ids,
 }
@@ -30,13 +35,18 @@ struct KeptSeries {
     unused_since: Option<Instant>,
 }
 
-/// Small dense numbers for names, never reused while the process lives.
-#[derive(Debug, Default)]
-pub(crate) struct Ids {
-    known: HashMap<String, u32, FixedState>,
-}
-
 impl Registry {
+    pub fn new(workers: usize) -> Self {
+        Self {
+            limits: HashMap::default(),
+            series: HashMap::default(),
+            room: Arc::new(Room::new(MAX_CELLS_PER_CORE, workers)),
+            workers,
+            backend_ids: Ids::default(),
+            listener_ids: Ids::default(),
+        }
+    }
+
     /// The buckets of a limit: shared by every route that names it with the same parameters.
     pub fn limiter(&mut self, spec: &RateLimit) -> Arc<Limiter> {
         let key = RateLimit {
@@ -52,9 +62,10 @@ impl Registry {
         limiter
     }
 
-    pub fn series(&mut self, key: RouteKey, workers: usize) -> Arc<RouteSeries> {
+    pub fn series(&mut self, key: RouteKey) -> Arc<RouteSeries> {
+        let (room, workers) = (&self.room, self.workers);
         let kept = self.series.entry(key).or_insert_with_key(|key| KeptSeries {
-            series: Arc::new(RouteSeries::new(key.clone(), workers)),
+            series: Arc::new(RouteSeries::new(key.clone(), workers, Some(room.clone()))),
             unused_since: None,
         });
         kept.unused_since = None;
@@ -62,22 +73,22 @@ impl Registry {
     }
 
     pub fn all_series(&self) -> Vec<Arc<RouteSeries>> {
-        self.series
-            .values()
-            .map(|kept| kept.series.clone())
-            .collect()
+        let kept = self.series.values().map(|kept| &kept.series);
+        kept.chain([&self.room.overflow]).cloned().collect()
     }
 
-    pub fn backend_id(&mut self, name: &str) -> u32 {
+    pub fn backend_id(&mut self, name: &str) -> Arc<Id> {
         self.backend_ids.id(name)
     }
 
-    pub fn listener_id(&mut self, name: &str) -> u32 {
+    pub fn listener_id(&mut self, name: &str) -> Arc<Id> {
         self.listener_ids.id(name)
     }
 
-    /// Drops limits that no route uses any more, and series that no route has used for a while.
+    /// Drops limits and numbers that nothing uses any more, and series that no route has used for a while.
     pub fn sweep(&mut self, now: Instant) {
+        self.backend_ids.sweep();
+        self.listener_ids.sweep();
         self.limits.retain(|_, limiter| limiter.strong_count() > 0);
         self.series.retain(|_, kept| {
             if Arc::strong_count(&kept.series) > 1 {
@@ -89,16 +100,29 @@ impl Registry {
     }
 }
 
-impl Ids {
-    fn id(&mut self, name: &str) -> u32 {
-        if let Some(&id) = self.known.get(name) {
-            return id;
-        }
-        let id = self.known.len() as u32;
-        self.known.insert(name.to_owned(), id);
-        id
-    }
-}
-
 /// A scraper sees the last values of a removed route for this long.
 const SERIES_RETENTION: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portcullis_route::spec::RouteLabels;
+
+    #[test]
+    fn a_series_goes_ten_minutes_after_its_route_without_a_publication() {
+        let mut registry = Registry::new(1);
+        let key = |host: &str| RouteKey {
+            host: host.into(),
+            labels: RouteLabels::default(),
+        };
+        let kept = registry.series(key("kept"));
+        drop(registry.series(key("removed")));
+        let start = Instant::now();
+        registry.sweep(start);
+        registry.sweep(start + SERIES_RETENTION - Duration::from_secs(1));
+        assert_eq!(registry.series.len(), 2);
+        registry.sweep(start + SERIES_RETENTION);
+        assert_eq!(registry.series.len(), 1);
+        assert!(Arc::ptr_eq(&kept, &registry.series(key("kept"))));
+    }
+}

@@ -22,7 +22,7 @@ use super::{
     affinity::Stickiness,
     pick::{pick, set_cookie, stickiness},
     pool::Lease,
-    socket::{ConnectError, Upstream},
+    socket::{ConnectError, OpenUpstream, Upstream},
 };
 use crate::{
     body::{Body, BodyOutcome, Progress, RequestBody, RequestStream},
@@ -117,6 +117,7 @@ async fn try_endpoint(
         };
         let mut upstream = match connected {
             Ok(upstream) => upstream,
+            Err(ConnectError::TooMany) => return Tried::Failed(Failure::TooManyUpstreams),
             Err(error) => return Tried::Again(request, connect_failure(&error, endpoint)),
         };
         if upstream.sender.ready().await.is_err() {
@@ -167,14 +168,20 @@ async fn connect(
     endpoint: SocketAddr,
     timeout_ms: u64,
 ) -> Result<Upstream, ConnectError> {
+    let Some(open) = OpenUpstream::new(core) else {
+        core.shared.counters.upstreams_exhausted.add(1);
+        core.warn_of_upstreams();
+        return Err(ConnectError::TooMany);
+    };
     core.shared.counters.upstream_connects.add(1);
-    Upstream::connect(core, endpoint, Duration::from_millis(timeout_ms)).await
+    Upstream::connect(core, open, endpoint, Duration::from_millis(timeout_ms)).await
 }
 
 fn connect_failure(error: &ConnectError, endpoint: SocketAddr) -> Failure {
     tracing::debug!(%error, %endpoint, "no connection to the endpoint");
     match error {
         ConnectError::TimedOut => Failure::UpstreamTimeout,
+        ConnectError::TooMany => Failure::TooManyUpstreams,
         ConnectError::Failed(_) | ConnectError::Handshake(_) => Failure::Upstream,
     }
 }
@@ -225,6 +232,7 @@ fn answer(
         let (Some(_), Some(client)) = (&forwarding.upgrade, on_upgrade) else {
             return Err(Failure::Upstream);
         };
+        lease.upstream.gauge.enter_tunnel();
         return Ok(switch_protocols(exchange, &mut response, client));
     }
     let (mut parts, incoming) = response.into_parts();

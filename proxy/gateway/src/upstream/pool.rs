@@ -88,6 +88,21 @@ impl Pool {
         }
     }
 
+    /// Closes the connection that has been idle for the longest time; false if there is none.
+    pub fn close_oldest(&self) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let oldest = inner
+            .idle
+            .iter()
+            .filter_map(|(endpoint, idle)| Some((idle.first()?.since_ms, *endpoint)))
+            .min();
+        let Some(idle) = oldest.and_then(|(_, endpoint)| inner.idle.get_mut(&endpoint)) else {
+            return false;
+        };
+        idle.remove(0);
+        true
+    }
+
     /// Closes what has been idle for too long or was closed by its peer.
     pub fn sweep(&self, now_ms: u64) {
         let mut inner = self.inner.borrow_mut();

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     body::RequestBody,
     clock::{Clock, Deadline},
-    core::Core,
+    core::{Core, Shared},
 };
 
 /// An open connection that is not in use elsewhere.
@@ -40,11 +40,15 @@ pub(crate) struct Gauge {
     clock: Arc<Clock>,
     read_ms: AtomicU64,
     send_ms: AtomicU64,
+    /// Set once the upstream has switched protocols.
+    is_tunnel: AtomicBool,
 }
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
+    #[error("as many connections as there may be, all in use")]
+    TooMany,
     #[error("connect timed out")]
     TimedOut,
     #[error("connect failed")]
@@ -56,12 +60,21 @@ pub(crate) enum ConnectError {
 struct UpstreamIo {
     inner: TokioIo<TcpStream>,
     gauge: Arc<Gauge>,
+    /// Counted until the socket closes, whoever holds it then.
+    _open: OpenUpstream,
+}
+
+/// Counts a connection to an endpoint for as long as it lives.
+pub(crate) struct OpenUpstream {
+    shared: Arc<Shared>,
+    core: usize,
 }
 
 impl Upstream {
     /// Opens a connection and lets its task run on this core.
     pub async fn connect(
         core: &Core,
+        open: OpenUpstream,
         endpoint: SocketAddr,
         timeout: Duration,
     ) -> Result<Self, ConnectError> {
@@ -74,10 +87,12 @@ impl Upstream {
             clock: core.clock.clone(),
             read_ms: AtomicU64::new(0),
             send_ms: AtomicU64::new(0),
+            is_tunnel: AtomicBool::new(false),
         });
         let io = UpstreamIo {
             inner: TokioIo::new(stream),
             gauge: gauge.clone(),
+            _open: open,
         };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER_BYTES)
@@ -97,6 +112,29 @@ impl Upstream {
     }
 }
 
+impl OpenUpstream {
+    /// None when this core has as many as it may have and cannot spare an idle one.
+    pub fn new(core: &Core) -> Option<Self> {
+        let upstreams = &core.load().upstreams;
+        let is_full = upstreams.load(Relaxed) >= core.shared.limits.upstreams;
+        if is_full && !core.pool.close_oldest() {
+            return None;
+        }
+        upstreams.fetch_add(1, Relaxed);
+        Some(Self {
+            shared: core.shared.clone(),
+            core: core.id,
+        })
+    }
+}
+
+impl Drop for OpenUpstream {
+    fn drop(&mut self) {
+        let upstreams = &self.shared.loads[self.core].upstreams;
+        upstreams.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Gauge {
     /// Sets the timeouts of the request that comes next.
     pub fn set(&self, read_ms: u64, send_ms: u64) {
@@ -110,7 +148,14 @@ impl Gauge {
         self.deadline.arm_read(self.clock.now_ms() + timeout_ms);
     }
 
-    /// The response is complete, or the stream is a tunnel.
+    /// Both sides speak whenever they like from here on: only when neither does for the read timeout is it over, as in
+    /// nginx, which renews a tunnel's timers whichever way the bytes go.
+    pub fn enter_tunnel(&self) {
+        self.is_tunnel.store(true, Relaxed);
+        self.await_response();
+    }
+
+    /// The response is complete.
     pub fn rest(&self) {
         self.deadline.disarm_read();
         self.deadline.disarm_write();
@@ -124,6 +169,9 @@ impl Gauge {
         let now_ms = self.clock.now_ms();
         if result.is_ready() {
             self.deadline.disarm_write();
+            if self.is_tunnel.load(Relaxed) {
+                self.await_response();
+            }
             return result;
         }
         if self.deadline.write_expired(now_ms) {

@@ -261,3 +261,28 @@ async fn clients_that_dawdle_are_cut() {
     assert!(dripping.is_closed().await);
     assert!(idle.is_closed().await);
 }
+
+#[tokio::test]
+async fn a_drain_of_a_quiet_gateway_serves_its_accept_queue() {
+    for _ in 0..20 {
+        let stage = Stage::start(Default::default());
+        stage.apply();
+        let http = stage.http();
+        let mut clients = vec![];
+        for _ in 0..8 {
+            let mut client = std::net::TcpStream::connect(http).unwrap();
+            std::io::Write::write_all(&mut client, GET.as_bytes()).unwrap();
+            clients.push(client);
+        }
+        // This thread has kept the runtime to itself: nothing but the kernel has seen the clients for certain.
+        let report = stage.gateway.drain(PATIENCE).await;
+        assert_eq!(report.cut_connections, 0);
+        drop(stage);
+        for mut client in clients {
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut text = [0; 12];
+            std::io::Read::read_exact(&mut client, &mut text).expect("an answer");
+            assert_eq!(&text, b"HTTP/1.1 404");
+        }
+    }
+}

@@ -1,13 +1,14 @@
 //! Listeners and TLS: added, removed, refused, by name.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use portcullis_gateway::spec::{
-    CertificateSpec, FixedResponse, HostMatch, ListenerProtocol, PrivateKey, StepSpec,
+use portcullis_gateway::{
+    Config, Limits,
+    spec::{CertificateSpec, FixedResponse, HostMatch, ListenerProtocol, PrivateKey, StepSpec},
 };
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::{
@@ -222,6 +223,80 @@ async fn listeners_come_and_go_while_others_serve() {
     // The port is free now: the refused listener is tried again at the next set.
     drop(occupant);
     assert_eq!(stage.address("http"), http);
+}
+
+async fn http2(
+    stage: &Stage,
+    window: Option<u32>,
+) -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
+    let stream = connect(stage.address("https"), "a", &["h2"]).await;
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(executor)
+        .initial_stream_window_size(window)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn impatient(host: &str, origin: SocketAddr) -> Stage {
+    let mut stage = Stage::start(Config {
+        limits: Limits {
+            send_timeout: Duration::from_millis(300),
+            ..Limits::default()
+        },
+        ..Config::default()
+    });
+    stage.forward(host, &[origin]);
+    stage.apply();
+    stage
+}
+
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
+
+#[tokio::test]
+async fn an_http2_client_that_opens_no_window_is_reset_and_frees_its_upstream() {
+    let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stage = impatient("a", origin.local_addr().unwrap());
+    let mut sender = http2(&stage, Some(0)).await;
+    let mut asked = vec![];
+    let mut responses = vec![];
+    for _ in 0..4 {
+        let request = Request::get("https://a/").body(Empty::<Bytes>::new());
+        let response = tokio::spawn(sender.send_request(request.unwrap()));
+        let (mut stream, _) = origin.accept().await.unwrap();
+        read_message(&mut stream, &mut vec![]).await.unwrap();
+        stream.write_all(CHUNKED.as_bytes()).await.unwrap();
+        asked.push(stream);
+        responses.push(response.await.unwrap().unwrap());
+    }
+    for mut stream in asked {
+        let closed = tokio::time::timeout(PATIENCE, stream.read(&mut [0])).await;
+        assert_eq!(closed.expect("closed in time").unwrap_or(0), 0);
+    }
+    for response in responses {
+        assert!(response.into_body().collect().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn an_http2_client_that_waits_for_its_upstream_is_not_reset() {
+    let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stage = impatient("a", origin.local_addr().unwrap());
+    let mut sender = http2(&stage, None).await;
+    let request = Request::get("https://a/").body(Empty::<Bytes>::new());
+    let response = tokio::spawn(sender.send_request(request.unwrap()));
+    let (mut stream, _) = origin.accept().await.unwrap();
+    read_message(&mut stream, &mut vec![]).await.unwrap();
+    stream.write_all(CHUNKED.as_bytes()).await.unwrap();
+    // Longer than the send timeout, which is not what this waits for.
+    let mut pace = tokio::time::interval(Duration::from_millis(700));
+    pace.tick().await;
+    pace.tick().await;
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    let body = response.await.unwrap().unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
 }
 
 mod trust {

@@ -132,3 +132,98 @@ async fn admin_answers_health_readiness_and_metrics() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test]
+async fn pipelined_requests_are_logged_with_their_own_lengths() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let (stage, _origin) = stage(&path).await;
+    stage.apply();
+    let short = "GET /short HTTP/1.1\r\nhost: a.example\r\n\r\n";
+    let long = "GET /long HTTP/1.1\r\nhost: a.example\r\nx: 0123456789\r\n\r\n";
+    let mut client = Client::connect(stage.http()).await;
+    client.write(&format!("{short}{long}{short}")).await;
+    for _ in 0..3 {
+        assert_eq!(client.read().await.unwrap().status, 200);
+    }
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("three lines", || lines().lines().count() == 3).await;
+    let lengths: Vec<usize> = lines()
+        .lines()
+        .map(|line| {
+            let after = line.rsplit_once("\" ").unwrap().1;
+            after.split(' ').next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert_eq!(lengths, [short.len(), long.len(), short.len()]);
+}
+
+#[tokio::test]
+async fn a_log_reader_that_stopped_does_not_keep_the_gateway_from_ending() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+    let (stage, _origin) = stage(Path::new(&path)).await;
+    // What Linux gives a pipe: the next byte waits for a reader.
+    std::io::Write::write_all(&mut writer, &[0; 64 << 10]).unwrap();
+    stage.apply();
+    assert_eq!(get(stage.http(), "a.example", "/x").await.status, 200);
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(stage.gateway);
+        let _ = ended.send(());
+    });
+    end.recv_timeout(stage::PATIENCE).expect("it ends");
+}
+
+#[tokio::test]
+async fn what_the_framing_check_refuses_is_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let (stage, origin) = stage(&path).await;
+    stage.apply();
+    let mut client = Client::connect(stage.http()).await;
+    let smuggled = "GET /ok HTTP/1.1\r\nhost: a.example\r\n\r\n\
+                    POST /two HTTP/1.1\r\nhost: a.example\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx";
+    client.write(smuggled).await;
+    assert_eq!(client.read().await.unwrap().status, 200);
+    assert_eq!(client.read().await.unwrap().status, 400);
+    let mut client = Client::connect(stage.http()).await;
+    assert_eq!(client.send("nonsense\r\n\r\n").await.status, 400);
+    let mut client = Client::connect(stage.http()).await;
+    let many: String = (0..200).map(|n| format!("x{n}: y\r\n")).collect();
+    let large = format!("GET /large HTTP/1.1\r\nhost: a.example\r\n{many}\r\n");
+    assert_eq!(client.send(&large).await.status, 431);
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("four lines", || lines().lines().count() == 4).await;
+    let lines: Vec<String> = lines().lines().map(regex_free).collect();
+    let is_served = |line: &String| line.contains("\"GET /ok HTTP/1.1\" 200 ");
+    let (served, refused): (Vec<_>, Vec<_>) = lines.into_iter().partition(is_served);
+    assert_eq!(served.len(), 1);
+    for (request, status) in [("POST /two HTTP/1.1", 400), ("nonsense", 400), ("", 431)] {
+        let wanted =
+            format!("127.0.0.1 - - [T] \"{request}\" {status} 0 \"-\" \"-\" 0 0.N [] [] - - - - ");
+        let id = refused.iter().find_map(|line| line.strip_prefix(&wanted));
+        let id = id.unwrap_or_else(|| panic!("{wanted} not in {refused:#?}"));
+        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()));
+    }
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_cut_by_the_end_of_the_gateway_is_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let (mut stage, _origin) = stage(&path).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    stage.forward("silent", &[silent.local_addr().unwrap()]);
+    stage.apply();
+    let mut client = Client::connect(stage.http()).await;
+    client
+        .write("GET /cut HTTP/1.1\r\nhost: silent\r\n\r\n")
+        .await;
+    let (mut asked, _) = silent.accept().await.unwrap();
+    stage::read_message(&mut asked, &mut vec![]).await.unwrap();
+    drop(stage);
+    let log = std::fs::read_to_string(&path).unwrap();
+    assert!(log.contains("\"GET /cut HTTP/1.1\" 499 "), "{log:?}");
+}

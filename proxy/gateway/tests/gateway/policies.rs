@@ -2,9 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use portcullis_gateway::spec::{
-    CookieAffinity, Denial, FixedResponse, HostMatch, HostRoutes, LimitKey, RateLimit,
-    RedirectToHttps, RouteAction, StepSpec,
+use portcullis_gateway::{
+    Config, Limits,
+    spec::{
+        CookieAffinity, Denial, FixedResponse, HostMatch, HostRoutes, LimitKey, RateLimit,
+        RedirectToHttps, RouteAction, StepSpec,
+    },
 };
 
 use crate::stage::{Client, Origin, Stage, get, ok, route};
@@ -178,5 +181,55 @@ async fn a_dead_endpoint_is_skipped() {
             "alive",
             "nothing was sent yet"
         );
+    }
+}
+
+fn one_upstream_each() -> Config {
+    Config {
+        admin: Some("127.0.0.1:0".parse().unwrap()),
+        limits: Limits {
+            upstream_connections: Some(1),
+            ..Limits::default()
+        },
+        ..Config::default()
+    }
+}
+
+#[tokio::test]
+async fn more_upstream_connections_than_there_may_be_get_503() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stage = Stage::start(one_upstream_each());
+    stage.forward("a", &[silent.local_addr().unwrap()]);
+    stage.apply();
+    let mut refused = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let http = stage.http();
+        refused.spawn(async move { get(http, "a", "/").await.status });
+    }
+    // One may wait for its answer on each of the two workers.
+    for _ in 0..4 {
+        assert_eq!(refused.join_next().await.unwrap().unwrap(), 503);
+    }
+    let admin = stage.gateway.admin_address().unwrap();
+    let metrics = get(admin, "x", "/metrics").await.body;
+    let count = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("portcullis_upstream_connections_refused_total "));
+    assert!(count.unwrap().parse::<u64>().unwrap() >= 4);
+}
+
+#[tokio::test]
+async fn an_idle_upstream_connection_makes_room_for_another() {
+    let (a, b) = (Origin::named("a").await, Origin::named("b").await);
+    let mut stage = Stage::start(one_upstream_each());
+    stage.forward("a", &[a.address]);
+    stage.forward("b", &[b.address]);
+    stage.apply();
+    let mut client = Client::connect(stage.http()).await;
+    for _ in 0..5 {
+        for host in ["a", "b"] {
+            let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n");
+            assert_eq!(client.send(&request).await.body, host);
+        }
     }
 }

@@ -201,3 +201,44 @@ async fn a_websocket_passes_both_ways_after_101() {
     client.stream.shutdown().await.unwrap();
     echo.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_websocket_lives_while_either_side_speaks_and_not_longer() {
+    let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stage = Stage::start(Default::default());
+    stage.forward_with("a", &[origin.local_addr().unwrap()], |f| {
+        f.timeouts.read_ms = 500;
+    });
+    stage.apply();
+    let uploads = 12;
+    let listener = tokio::spawn(async move {
+        let (mut stream, _) = origin.accept().await.unwrap();
+        let mut buffer = Vec::new();
+        crate::stage::read_message(&mut stream, &mut buffer)
+            .await
+            .unwrap();
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+        let mut heard = vec![0; uploads];
+        stream.read_exact(&mut heard).await.unwrap();
+        stream.write_all(b"thanks").await.unwrap();
+        // Nobody speaks any more.
+        assert_eq!(stream.read(&mut heard).await.unwrap_or(0), 0);
+    });
+    let mut client = Client::connect(stage.http()).await;
+    let reply = client
+        .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(reply.status, 101);
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(100));
+    for _ in 0..uploads {
+        pace.tick().await;
+        client.write("x").await;
+    }
+    let mut back = [0; 6];
+    client.stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"thanks");
+    assert!(client.is_closed().await);
+    listener.await.unwrap();
+}

@@ -141,9 +141,12 @@ fn says_what_precedes_the_offence() {
 #[test]
 fn measures_heads() {
     let mut framing = Framing::new();
-    let bytes = head("");
-    framing.feed(bytes.as_bytes()).unwrap();
-    assert_eq!(framing.last_head_bytes(), bytes.len());
+    let (short, long) = (head(""), head("x: y\r\n"));
+    let bytes = format!("{short}{long}GET / HTTP/1.1\r\nX : y\r\n\r\n");
+    assert!(framing.feed(bytes.as_bytes()).is_err());
+    let heads: Vec<usize> = framing.take_heads().collect();
+    assert_eq!(heads, [short.len(), long.len()]);
+    assert_eq!(framing.take_heads().count(), 0);
 }
 
 proptest::proptest! {
