@@ -20,7 +20,7 @@ use portcullis_translate::Severity;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::publish::Outbox;
+use crate::{link::LinkTls, publish::Outbox};
 
 /// What happened since the start.
 #[derive(Default)]
@@ -54,6 +54,8 @@ pub(crate) struct Admin {
     pub leading: watch::Receiver<bool>,
     /// Name of the Lease, for the label.
     pub election: String,
+    /// Proxies are served by a Secret.
+    pub link: Option<LinkTls>,
     pub stopping: CancellationToken,
 }
 
@@ -85,6 +87,9 @@ impl Admin {
             "/healthz" => self.health(),
             "/readyz" if self.stopping.is_cancelled() => text(503, "stopping"),
             "/readyz" if !self.outbox.borrow().begun => text(503, "waiting for the first lists"),
+            "/readyz" if self.link.as_ref().is_some_and(|tls| tls.borrow().is_none()) => {
+                text(503, "waiting for the Secret of controllers and proxies")
+            }
             "/readyz" => text(200, "ok"),
             "/metrics" => self.metrics(),
             _ => text(404, "not found"),

@@ -48,9 +48,10 @@ impl Campaign {
     /// Campaigns until stopped, then gives the Lease back.
     pub(crate) async fn run(mut self) {
         let stopping = self.stopping.clone();
-        // A try that hangs is given up, and leadership is judged before and after each: at the latest at 2/3 + 1/4 of
-        // the lease we know that it has not been renewed.
-        let retry = self.election.ttl / 4;
+        // A try that hangs is given up, and leadership is judged before and after each: at the latest at 2/3 + 1/5 of
+        // the lease we know that it has not been renewed. Another sees the last renewal one retry after it at worst, and
+        // tries one retry after the end: it leads after 7/5 of the lease.
+        let retry = self.election.ttl / 5;
         loop {
             self.judge();
             let attempt = timeout(retry, self.attempt());

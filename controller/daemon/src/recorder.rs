@@ -71,6 +71,10 @@ impl Recorder {
             }
             while let Some(notice) = self.queue.pop_front() {
                 sleep_until(next_write).await;
+                if !*self.leading.borrow() {
+                    self.queue.push_front(notice);
+                    break;
+                }
                 next_write = Instant::now() + WRITE_INTERVAL;
                 self.write(notice).await;
                 if self.outbox.has_changed().unwrap_or(false) {

@@ -13,7 +13,7 @@ use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
-use portcullis_translate::{Address, ObjectKey, StatusChange};
+use portcullis_translate::{Address, ObjectKey, StatusChange, is_peer, peer_selector};
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
@@ -45,7 +45,16 @@ impl Writer {
                 return;
             }
             let outbox = self.outbox.borrow_and_update().clone();
-            let failed = self.write_all(outbox.statuses.clone()).await;
+            let mut leading = self.leading.clone();
+            // Whoever loses the Lease stops half-way: somebody else may be writing already.
+            let failed = tokio::select! {
+                biased;
+                lost = leading.wait_for(|leading| !*leading) => match lost {
+                    Ok(_) => continue,
+                    Err(_) => return,
+                },
+                failed = self.write_all(outbox.statuses.clone()) => failed,
+            };
             let retry = async {
                 match failed {
                     0 => std::future::pending().await,
@@ -112,7 +121,7 @@ pub(crate) async fn farewell(client: &Client, config: &Config, ours: &[ObjectKey
     }
 }
 
-/// Other Pods with the labels of ours, as ingress-nginx counts. When they cannot be counted they are assumed: a status
+/// Other Pods with the labels of ours that stay. When they cannot be counted they are assumed: a status
 /// that stays is repaired by the next controller, a wrongly emptied one takes the DNS records away.
 async fn others_are_running(client: &Client, config: &Config) -> bool {
     let Some(pod) = &config.pod else {
@@ -126,17 +135,13 @@ async fn others_are_running(client: &Client, config: &Config) -> bool {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let others = async {
         let labels = pods.get(&pod.name).await?.metadata.labels;
-        let labels = labels.unwrap_or_default();
-        let selector: Vec<String> = labels
+        let selector = peer_selector(&labels.unwrap_or_default());
+        let listed = pods.list(&ListParams::default().labels(&selector)).await?;
+        let peers = listed
+            .items
             .iter()
-            .filter(|(name, _)| !PER_REVISION_LABELS.contains(&name.as_str()))
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let listed = pods
-            .list(&ListParams::default().labels(&selector.join(",")))
-            .await?;
-        let other = |other: &&Pod| other.metadata.name.as_deref() != Some(pod.name.as_str());
-        kube::Result::<usize>::Ok(listed.items.iter().filter(other).count())
+            .filter(|other| is_peer(other, &pod.name));
+        kube::Result::<usize>::Ok(peers.count())
     };
     match others.await {
         Ok(count) => count > 0,
@@ -204,9 +209,3 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A shutdown does not wait longer; the next controller writes them anew.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Labels that differ between the Pods of one Deployment's revisions.
-const PER_REVISION_LABELS: [&str; 3] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "pod-template-generation",
-];

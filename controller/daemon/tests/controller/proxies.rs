@@ -225,7 +225,7 @@ async fn controller(api: &FakeApi, pki: &Pki, port: u16) -> (Running, SocketAddr
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     let listener = listener.expect("a port");
     let address = listener.local_addr().expect("an address");
-    running.serve_proxies(listener, pki.server());
+    running.serve_proxies(listener, Some(pki.server()));
     (running, address)
 }
 
