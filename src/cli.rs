@@ -168,12 +168,12 @@ pub struct ControllerArgs {
     /// Empty the statuses when the last controller leaves
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub update_status_on_shutdown: bool,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, default_value = "127.0.0.1")]
-    pub healthz_host: IpAddr,
     /// Port of /healthz, /readyz and /metrics; 0 picks a free one
     #[arg(long, default_value_t = 10254)]
     pub healthz_port: u16,
+    /// Address of that port; `::` is every address, IPv4 and IPv6
+    #[arg(long, default_value = "127.0.0.1")]
+    pub healthz_host: IpAddr,
     /// Name of this controller's Pod, by whose labels the last of several is told
     #[arg(long, env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
@@ -205,12 +205,12 @@ pub struct ProxyArgs {
     /// Workers [default: one per core]
     #[arg(long)]
     pub workers: Option<usize>,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, default_value = "127.0.0.1")]
-    pub admin_host: IpAddr,
     /// Port of /healthz, /readyz and /metrics; 0 picks a free one
     #[arg(long, default_value_t = 10254)]
     pub admin_port: u16,
+    /// Address of that port; `::` is every address, IPv4 and IPv6
+    #[arg(long, default_value = "127.0.0.1")]
+    pub admin_host: IpAddr,
     /// Where the access log goes: a file, `-` for stdout, or `off`
     #[arg(long, default_value = "-")]
     pub access_log: String,
