@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{config::LinkSecret, watch::Pause};
+use crate::{config::LinkSecret, leader::Leadership, watch::Pause};
 
 /// What handshakes with proxies are made with; none until it is known.
 pub(crate) type LinkTls = watch::Receiver<Option<Arc<rustls::ServerConfig>>>;
@@ -34,7 +34,7 @@ pub(crate) type LinkTls = watch::Receiver<Option<Arc<rustls::ServerConfig>>>;
 pub(crate) struct Keeper {
     api: Api<Secret>,
     config: LinkSecret,
-    leading: watch::Receiver<bool>,
+    leading: watch::Receiver<Leadership>,
     tls: watch::Sender<Option<Arc<rustls::ServerConfig>>>,
     controllers: Seen,
     proxies: Seen,
@@ -59,7 +59,7 @@ impl Keeper {
     pub(crate) fn new(
         client: Client,
         config: LinkSecret,
-        leading: watch::Receiver<bool>,
+        leading: watch::Receiver<Leadership>,
     ) -> (Self, LinkTls) {
         let (tls, receiver) = watch::channel(None);
         let name = config.secret.name.clone();
@@ -117,7 +117,10 @@ impl Keeper {
     /// The leader brings both Secrets to what they should be now. The controllers' comes first: the other follows from
     /// it, should this be cut between the two.
     async fn keep(&mut self) -> Result<(), KeepError> {
-        if !*self.leading.borrow() || !self.controllers.is_known() || !self.proxies.is_known() {
+        if !self.leading.borrow().leads()
+            || !self.controllers.is_known()
+            || !self.proxies.is_known()
+        {
             return Ok(());
         }
         let controllers = self.controllers.files().unwrap_or_default();
@@ -129,7 +132,7 @@ impl Keeper {
             write(&self.api, &mut self.controllers, &server).await?;
             self.serve();
         }
-        if client != proxies && *self.leading.borrow() {
+        if client != proxies && self.leading.borrow().leads() {
             write(&self.api, &mut self.proxies, &client).await?;
         }
         Ok(())

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{self, Admin, Counters},
     config::Config,
-    leader,
+    leader::{self, Leadership},
     link::{self, LinkTls},
     proxies,
     publish::{Outbox, Outlets, Publisher},
@@ -48,11 +48,11 @@ pub struct Running {
     instance: Arc<str>,
     writing: CancellationToken,
     campaigning: CancellationToken,
-    leading: watch::Receiver<bool>,
+    leading: watch::Receiver<Leadership>,
     /// By the Secret that is configured.
     link: Option<LinkTls>,
     /// Without an election nobody else holds it, and the writers end when it goes.
-    _always_leading: Option<watch::Sender<bool>>,
+    _always_leading: Option<watch::Sender<Leadership>>,
 }
 
 /// Starts watching. It returns at once; until the API server has answered every list nothing is published.
@@ -67,7 +67,11 @@ pub async fn start(mut config: Config, client: Client) -> Result<Running, StartE
     let (report, reports) = mpsc::channel(QUEUED_REPORTS);
     let (specs_sender, specs) = watch::channel(Arc::new(Specs::default()));
     let (outbox_sender, outbox) = watch::channel(Arc::new(Outbox::default()));
-    let (leading_sender, leading) = watch::channel(config.election.is_none());
+    let begin = match config.election {
+        Some(_) => Leadership::Follows,
+        None => Leadership::Leads,
+    };
+    let (leading_sender, leading) = watch::channel(begin);
     let mut watching = JoinSet::new();
     let count = watches::spawn_all(&mut watching, &client, &config, &report);
     let counters = Arc::new(Counters::default());
@@ -168,7 +172,7 @@ impl Running {
 
     /// Whether this controller writes statuses and Events.
     pub fn is_leading(&self) -> bool {
-        *self.leading.borrow()
+        self.leading.borrow().leads()
     }
 
     /// Ends in order: the writers stop, the last controller empties the statuses, the Lease is given back.
@@ -183,7 +187,7 @@ impl Running {
         let empties = self.config.update_status && self.config.update_status_on_shutdown;
         if was_leading && empties && publishes {
             let ours = self.outbox.borrow().ours.clone();
-            status::farewell(&self.client, &self.config, &ours).await;
+            status::farewell(&self.client, &self.config, &ours, &self.leading).await;
         }
         self.campaigning.cancel();
         while self.campaign.join_next().await.is_some() {}
