@@ -61,10 +61,22 @@ fn recorded(name: &str, flags: &[&str], address: &str) -> BTreeSet<String> {
     kubectl.apply(&EchoServer::service("web", &[])).ok();
     kubectl.run(&["delete", "service", "web"]).ok();
     told(kubectl, 2, &controller);
-    eventually(START, || {
-        let found = kubectl.within("edge").run(&["get", "secret", "link"]);
-        found.success().then_some(()).ok_or(found.stderr)
-    });
+    // As a renewal would: what somebody has spoilt is written anew.
+    let edge = kubectl.within("edge");
+    for secret in ["link", "link-controller"] {
+        let key = || edge.get_json(&["secret", secret])["data"]["tls.key"].clone();
+        eventually(START, || {
+            let found = edge.run(&["get", "secret", secret]);
+            found.success().then_some(()).ok_or(found.stderr)
+        });
+        let spoil = r#"{"data": {"tls.key": "c3BvaWx0"}}"#;
+        edge.run(&["patch", "secret", secret, "--type=merge", "-p", spoil])
+            .ok();
+        eventually(START, || match key() == "c3BvaWx0" {
+            false => Ok(()),
+            true => Err(controller.process.log_tail()),
+        });
+    }
     assert_eq!(controller.process.stop().code, Some(0));
     assert!(alone.addresses("site").is_empty());
     recorder.requests()
