@@ -18,7 +18,7 @@ pub enum Command {
     /// A whole cluster: API server, controllers, scheduler, node, and the ingress in front
     Up(UpArgs),
     /// The ingress controller: watches the Kubernetes API, publishes to proxies
-    Controller(ControllerArgs),
+    Controller(Box<ControllerArgs>),
     /// The data plane: serves what a controller publishes; holds no API credentials
     Proxy(ProxyArgs),
     /// The Kubernetes API server on the embedded store
@@ -325,7 +325,7 @@ mod tests {
             let all = ["portcullis", "controller"].into_iter();
             let cli = Cli::try_parse_from(all.chain(more.iter().copied())).ok()?;
             match cli.command {
-                Command::Controller(args) => Some(args),
+                Command::Controller(args) => Some(*args),
                 _ => None,
             }
         };
