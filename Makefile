@@ -50,16 +50,20 @@ unit: ## every test but the end-to-end ones
 	cargo test -q --locked --workspace --exclude portcullis-conformance
 	cargo test -q --locked -p portcullis-conformance --lib
 
-tools: target/tools/kubectl ## kubectl for the tests, from its Go module
+tools: target/tools/kubectl target/tools/external-dns ## kubectl and ExternalDNS for the tests, from their Go modules
 
 target/tools/kubectl: conformance/kubectl/main.go conformance/kubectl/go.mod conformance/kubectl/go.sum
 	@.ci/deps test
 	cd conformance/kubectl && $(CURDIR)/target/tools/bin/go build -mod=readonly -trimpath \
 		-ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$(KUBECTL_TAG)" -o $(CURDIR)/$@ .
 
-e2e: target/tools/kubectl ## the real binary, driven by real kubectl and curl
+target/tools/external-dns: conformance/external-dns/main.go conformance/external-dns/go.mod conformance/external-dns/go.sum
+	@.ci/deps test
+	cd conformance/external-dns && $(CURDIR)/target/tools/bin/go build -mod=readonly -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ .
+
+e2e: tools ## the real binary, driven by real kubectl, curl and ExternalDNS
 	cargo build -q --locked --bin portcullis
-	cargo test -q --locked -p portcullis-conformance --test kubectl --test routing --test separate
+	cargo test -q --locked -p portcullis-conformance --test kubectl --test routing --test separate --test external_dns
 ifeq ($(ROOT),yes)
 	$(AS_ROOT) cargo test -q --locked -p portcullis-conformance --test bad_input --test lifecycle --test pods --test figures
 	$(if $(SUDO),$(AS_ROOT) cargo test -q --locked -p portcullis-agent --test node --test ruleset)

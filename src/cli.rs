@@ -1,8 +1,9 @@
 //! The command line: names and defaults that scripts and tests rely on.
 
-use std::{net::IpAddr, net::SocketAddr, path::PathBuf};
+use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_daemon::ObjectKey;
 
 /// Kubernetes ingress controller and L7 proxy, with its own control plane and node.
 #[derive(Parser)]
@@ -17,7 +18,7 @@ pub enum Command {
     /// A whole cluster: API server, controllers, scheduler, node, and the ingress in front
     Up(UpArgs),
     /// The ingress controller: watches the Kubernetes API, publishes to proxies
-    Controller(ControllerArgs),
+    Controller(Box<ControllerArgs>),
     /// The data plane: serves what a controller publishes; holds no API credentials
     Proxy(ProxyArgs),
     /// The Kubernetes API server on the embedded store
@@ -133,6 +134,13 @@ pub struct ControllerArgs {
     /// Directory of the controller's and the proxies' certificates; made when missing
     #[arg(long, default_value = "/etc/portcullis/pki")]
     pub pki_dir: PathBuf,
+    /// Secret of the proxies' certificates, NAMESPACE/NAME, made and renewed, instead of a directory. Beside it
+    /// NAME-controller holds the controllers' own
+    #[arg(long, value_parser = object_key, conflicts_with = "pki_dir")]
+    pub mtls_secret: Option<ObjectKey>,
+    /// Service by which proxies reach controllers, NAMESPACE/NAME, for the names in their certificate
+    #[arg(long, value_parser = object_key, requires = "mtls_secret")]
+    pub mtls_service: Option<ObjectKey>,
     /// `spec.controller` of the IngressClasses that are ours
     #[arg(long, default_value = "portcullis.dev/ingress")]
     pub controller_class: String,
@@ -140,7 +148,7 @@ pub struct ControllerArgs {
     #[arg(long, default_value = "portcullis")]
     pub ingress_class: String,
     /// Serve Ingresses that name no class
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub watch_ingress_without_class: bool,
     /// What becomes of an Ingress with an annotation that would change what is served, and that is not supported
     #[arg(long, value_enum, default_value_t = Unsupported::Deny)]
@@ -157,27 +165,43 @@ pub struct ControllerArgs {
     /// Addresses to write into Ingress status, comma-separated
     #[arg(long, value_delimiter = ',')]
     pub publish_status_address: Vec<String>,
+    /// Service whose addresses are written into Ingress status, NAMESPACE/NAME
+    #[arg(long, value_parser = object_key)]
+    pub publish_service: Option<ObjectKey>,
+    /// Labels of the proxies' Pods in this controller's namespace: with neither of the above, the addresses of their
+    /// nodes are written
+    #[arg(long)]
+    pub proxy_selector: Option<String>,
+    /// Write the nodes' internal addresses even where they have external ones
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub report_node_internal_ip_address: bool,
     /// Write Ingress status
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub update_status: bool,
     /// Empty the statuses when the last controller leaves
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub update_status_on_shutdown: bool,
-    /// Port of /healthz, /readyz and /metrics, on loopback; 0 picks a free one
+    /// Port of /healthz, /readyz and /metrics; 0 picks a free one
     #[arg(long, default_value_t = 10254)]
     pub healthz_port: u16,
+    /// Address of that port; `::` is every address, IPv4 and IPv6
+    #[arg(long, default_value = "127.0.0.1")]
+    pub healthz_host: IpAddr,
     /// Name of this controller's Pod, by whose labels the last of several is told
     #[arg(long, env = "POD_NAME", hide = true)]
     pub pod_name: Option<String>,
     /// Write statuses and Events without asking other controllers: for one that is alone
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub disable_leader_election: bool,
     /// Name of the Lease that elects the writer of statuses
     #[arg(long, default_value = "ingress-controller-leader")]
     pub election_id: String,
-    /// Namespace of that Lease
-    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
-    pub election_namespace: String,
+    /// Namespace of that Lease [default: this Pod's, or that of the kubeconfig]
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub election_namespace: Option<String>,
+    /// Time without renewal after which another controller takes over
+    #[arg(long, value_parser = duration, default_value = "10s")]
+    pub election_ttl: Duration,
 }
 
 #[derive(Args, Clone)]
@@ -194,9 +218,12 @@ pub struct ProxyArgs {
     /// Workers [default: one per core]
     #[arg(long)]
     pub workers: Option<usize>,
-    /// Port of /healthz, /readyz and /metrics, on loopback; 0 picks a free one
+    /// Port of /healthz, /readyz and /metrics; 0 picks a free one
     #[arg(long, default_value_t = 10254)]
     pub admin_port: u16,
+    /// Address of that port; `::` is every address, IPv4 and IPv6
+    #[arg(long, default_value = "127.0.0.1")]
+    pub admin_host: IpAddr,
     /// Where the access log goes: a file, `-` for stdout, or `off`
     #[arg(long, default_value = "-")]
     pub access_log: String,
@@ -275,5 +302,80 @@ impl From<Unsupported> for portcullis_daemon::Unsupported {
             Unsupported::Deny => Self::Deny,
             Unsupported::Serve => Self::Serve,
         }
+    }
+}
+
+fn object_key(text: &str) -> Result<ObjectKey, String> {
+    ObjectKey::parse(text).ok_or_else(|| "not of the form NAMESPACE/NAME".to_owned())
+}
+
+/// As Go writes it: `30s`, `1m30s`, `500ms`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("{text:?} is no duration: 30s, 1m30s, 500ms");
+    let mut sum = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.len()
+            - rest
+                .trim_start_matches(|one: char| one.is_ascii_digit())
+                .len();
+        let (number, after) = rest.split_at(digits);
+        let number: u32 = number.parse().map_err(|_| refused())?;
+        let letters = after.len()
+            - after
+                .trim_start_matches(|one: char| one.is_alphabetic())
+                .len();
+        let (unit, after) = after.split_at(letters);
+        let unit = match unit {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            _ => return Err(refused()),
+        };
+        sum += unit * number;
+        rest = after;
+    }
+    match sum.is_zero() {
+        true => Err(refused()),
+        false => Ok(sum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        let read = |text| duration(text).ok();
+        assert_eq!(read("30s"), Some(Duration::from_secs(30)));
+        assert_eq!(read("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(read("1500ms"), Some(Duration::from_millis(1500)));
+        for bad in ["", "30", "s", "0s", "-1s", "1.5s", "3d", "99999999999s"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn flags_are_taken_as_ingress_nginx_takes_them() {
+        let controller = |more: &[&str]| {
+            let all = ["portcullis", "controller"].into_iter();
+            let cli = Cli::try_parse_from(all.chain(more.iter().copied())).ok()?;
+            match cli.command {
+                Command::Controller(args) => Some(*args),
+                _ => None,
+            }
+        };
+        let internal = |more: &[&str]| Some(controller(more)?.report_node_internal_ip_address);
+        assert_eq!(internal(&[]), Some(false));
+        let flag = "--report-node-internal-ip-address";
+        assert_eq!(internal(&[flag]), Some(true));
+        assert_eq!(internal(&[&format!("{flag}=false")]), Some(false));
+        let service = controller(&["--publish-service=edge/proxies"]).unwrap();
+        let key = ObjectKey::new("edge", "proxies");
+        assert_eq!(service.publish_service, Some(key));
+        assert!(controller(&["--publish-service=proxies"]).is_none());
+        assert!(controller(&["--mtls-secret=a/b", "--pki-dir=c"]).is_none());
     }
 }

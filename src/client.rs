@@ -6,13 +6,14 @@ use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kube::{
     Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{InClusterError, KubeConfigOptions, Kubeconfig},
 };
 use portcullis_apiserver::Identity;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use secrecy::SecretString;
 
-/// A client with the given kubeconfig, or with what kubectl would use, or from inside a pod.
+/// A client with the given kubeconfig, or that of the pod in which we run (its token is read anew when it is rotated),
+/// or with what kubectl would use.
 pub async fn from_environment(path: Option<&Path>) -> anyhow::Result<Client> {
     let config = match path {
         Some(path) => {
@@ -22,9 +23,16 @@ pub async fn from_environment(path: Option<&Path>) -> anyhow::Result<Client> {
                 .await
                 .with_context(|| format!("kubeconfig {} cannot be used", path.display()))?
         }
-        None => Config::infer()
-            .await
-            .context("no way to the Kubernetes API: name a file with --kubeconfig")?,
+        None => match Config::incluster_env() {
+            Ok(config) => config,
+            // Not in a pod.
+            Err(InClusterError::ReadEnvironmentVariable(_)) => Config::infer()
+                .await
+                .context("no way to the Kubernetes API: name a file with --kubeconfig")?,
+            Err(error) => {
+                return Err(error).context("this pod's way to the Kubernetes API cannot be used");
+            }
+        },
     };
     Ok(Client::try_from(config)?)
 }

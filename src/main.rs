@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(args) => on_threads(up::run(args)),
-        Command::Controller(args) => on_threads(controller::run(args)),
+        Command::Controller(args) => on_threads(controller::run(*args)),
         Command::Proxy(args) => on_one_thread(proxy::run(args)),
         Command::Apiserver(args) => on_threads(apiserver::run(args)),
         Command::ControllerManager(args) => on_one_thread(controllers::controller_manager(args)),

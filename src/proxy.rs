@@ -1,10 +1,6 @@
 //! `portcullis proxy`: serves what a controller publishes.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use portcullis_gateway::{
@@ -21,7 +17,7 @@ pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
     let (target, wanted) = data_plane::access_log(&args.access_log);
     let gateway = Gateway::start(Config {
         workers: args.workers.unwrap_or(0),
-        admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, args.admin_port))),
+        admin: Some(SocketAddr::from((args.admin_host, args.admin_port))),
         access_log: target,
         ..Config::default()
     })
@@ -39,6 +35,7 @@ pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
         proxy: nix::unistd::gethostname()?.to_string_lossy().into_owned(),
         state_file: Some(args.state_dir.join("published")),
     });
+    gateway.show_link(control.link());
     let apply = {
         let gateway = gateway.clone();
         move |specs: Arc<Specs>| {

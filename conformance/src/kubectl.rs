@@ -1,5 +1,6 @@
 //! kubectl, built from its Go module by `make tools`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -94,6 +95,23 @@ impl Kubectl {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .spawn()
+            .expect("kubectl starts")
+    }
+
+    /// Starts a command that does not end by itself; all that it prints and logs goes to a file.
+    ///
+    /// # Panics
+    /// When it cannot be started or the file cannot be made.
+    #[must_use]
+    pub fn start_into(&self, log: &Path, arguments: &[&str]) -> Child {
+        let file = File::create(log).expect("its directory can be written");
+        let errors = file.try_clone().expect("a descriptor can be doubled");
+        self.command()
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(errors)
             .spawn()
             .expect("kubectl starts")
     }

@@ -1,7 +1,7 @@
 //! Drives the real binaries with real clients.
 //!
-//! *Owns*: starting `portcullis` and waiting for its ready line, running kubectl and curl with time limits, load, usage, finding
-//! what a stopped cluster left behind, and the runner of the scenarios in `tests/`.
+//! *Owns*: starting `portcullis` and waiting for its ready line, running kubectl, curl, BIND and ExternalDNS with time limits, load,
+//! usage, finding what a stopped cluster left behind, and the runner of the scenarios in `tests/`.
 //! *Does not own*: any expectation about behaviour, which the scenarios state.
 //! *Entry point*: [`Suite`] in a test's `main`, then [`Cluster`].
 //!
@@ -9,6 +9,7 @@
 
 mod cluster;
 mod command;
+mod dns;
 mod echo;
 mod http;
 mod kubectl;
@@ -21,6 +22,7 @@ mod wait;
 
 pub use cluster::{Cluster, ClusterOptions, FREE_PORTS, Ready};
 pub use command::{Output, binary, run_with_deadline};
+pub use dns::{ExternalDns, NameServer};
 pub use echo::EchoServer;
 pub use http::{Answer, Curl, certificate};
 pub use kubectl::Kubectl;

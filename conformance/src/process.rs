@@ -1,4 +1,4 @@
-//! `portcullis` in a process of its own.
+//! `portcullis`, or a program that it works with, in a process of its own.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 
 use crate::command::{binary, process_id};
 
-/// A started `portcullis`, whatever its subcommand; dropping it ends it.
+/// A started `portcullis`, whatever its subcommand, or another program; dropping it ends it.
 pub struct Process {
     child: Option<Child>,
     stdout: PathBuf,
@@ -51,6 +51,21 @@ impl Process {
         arguments: &[A],
         environment: Environment,
     ) -> Self {
+        Self::start_program(&binary(), directory, name, arguments, environment)
+    }
+
+    /// The same with another program than `portcullis`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_program<A: AsRef<OsStr>>(
+        program: &Path,
+        directory: &Path,
+        name: &str,
+        arguments: &[A],
+        environment: Environment,
+    ) -> Self {
         let stdout = directory.join(format!("{name}.out"));
         let log = directory.join(format!("{name}.log"));
         let appended = File::options().create(true).append(true).open(&log);
@@ -58,7 +73,7 @@ impl Process {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "TERM", "--"])
-            .arg(binary())
+            .arg(program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("its directory can be written"))
@@ -68,7 +83,7 @@ impl Process {
             command.env_clear().env("PATH", path);
         }
         Self {
-            child: Some(command.spawn().expect("setpriv and portcullis are there")),
+            child: Some(command.spawn().expect("setpriv is there")),
             stdout,
             log,
         }

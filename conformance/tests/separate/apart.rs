@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use portcullis_conformance::{Answer, Curl};
 use tempfile::TempDir;
 
+use super::alone::CLASS;
 use super::{
     Duration, EchoServer, Environment, Kubectl, Process, START, Stage, certificate, eventually,
     eventually_some, expect_pod, free_port, ingress, serve,
@@ -25,6 +26,8 @@ struct Ports {
     link: u16,
     http: u16,
     https: u16,
+    /// The proxy's.
+    admin: u16,
 }
 
 impl Apart {
@@ -42,6 +45,7 @@ impl Apart {
                 link: free_port(),
                 http: free_port(),
                 https: free_port(),
+                admin: free_port(),
             },
         }
     }
@@ -74,7 +78,7 @@ impl Apart {
             format!("--controller=127.0.0.1:{}", self.ports.link),
             format!("--pki-dir={}", self.proxy_pki().display()),
             format!("--state-dir={}", self.state_dir().display()),
-            "--admin-port=0".to_owned(),
+            format!("--admin-port={}", self.ports.admin),
             "--workers=1".to_owned(),
             "--access-log=off".to_owned(),
             "--drain-seconds=5".to_owned(),
@@ -97,6 +101,12 @@ impl Apart {
 
     pub(crate) fn http(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.http))
+    }
+
+    /// What the proxy's admin endpoint answers.
+    pub(crate) fn ask_proxy(&self, path: &str) -> Answer {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.admin));
+        Curl::get(&format!("http://proxy.test{path}"), at).send()
     }
 
     pub(crate) fn pki(&self) -> PathBuf {
@@ -288,6 +298,3 @@ fn secure(host: &str, service: &str) -> String {
         indented(issued.key.pem())
     )
 }
-
-const CLASS: &str = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: portcullis}\n\
-                     spec: {controller: portcullis.dev/ingress}\n";

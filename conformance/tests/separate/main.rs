@@ -1,7 +1,11 @@
 //! Controller and proxy as two processes, against the API server of `portcullis up` or one that stands alone.
 
+mod alone;
 mod apart;
 mod outages;
+mod requests;
+mod secret;
+mod statuses;
 mod trust;
 
 use std::process::ExitCode;
@@ -24,6 +28,13 @@ const SCENARIOS: &[Shared] = scenarios![
     outages::the_proxy_starts_from_its_last_set,
     trust::the_proxy_holds_no_api_credentials,
     trust::a_bad_certificate_is_refused,
+    secret::controller_and_proxy_meet_by_a_secret,
+    statuses::one_of_two_controllers_writes,
+    statuses::a_controller_that_was_held_up_writes_nothing,
+    statuses::statuses_follow_the_published_service,
+    statuses::statuses_show_the_nodes_of_ready_proxies,
+    statuses::the_last_controller_empties_the_statuses,
+    requests::the_controller_asks_for_what_is_written_down,
 ];
 
 fn ingress(name: &str, host: &str, service: &str) -> String {

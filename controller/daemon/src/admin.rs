@@ -20,7 +20,7 @@ use portcullis_translate::Severity;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::publish::Outbox;
+use crate::{leader::Leadership, link::LinkTls, publish::Outbox};
 
 /// What happened since the start.
 #[derive(Default)]
@@ -51,9 +51,11 @@ pub(crate) struct Admin {
     pub counters: Arc<Counters>,
     pub specs: watch::Receiver<Arc<Specs>>,
     pub outbox: watch::Receiver<Arc<Outbox>>,
-    pub leading: watch::Receiver<bool>,
+    pub leading: watch::Receiver<Leadership>,
     /// Name of the Lease, for the label.
     pub election: String,
+    /// Proxies are served by a Secret.
+    pub link: Option<LinkTls>,
     pub stopping: CancellationToken,
 }
 
@@ -85,6 +87,9 @@ impl Admin {
             "/healthz" => self.health(),
             "/readyz" if self.stopping.is_cancelled() => text(503, "stopping"),
             "/readyz" if !self.outbox.borrow().begun => text(503, "waiting for the first lists"),
+            "/readyz" if self.link.as_ref().is_some_and(|tls| tls.borrow().is_none()) => {
+                text(503, "waiting for the Secret of controllers and proxies")
+            }
             "/readyz" => text(200, "ok"),
             "/metrics" => self.metrics(),
             _ => text(404, "not found"),
@@ -108,7 +113,7 @@ impl Admin {
         let counters = &self.counters;
         let read = |value: &AtomicU64| value.load(Relaxed);
         let mut page = Page::default();
-        let leading = u64::from(*self.leading.borrow());
+        let leading = u64::from(self.leading.borrow().leads());
         let name = format!("{{name=\"{}\"}}", self.election);
         // ingress-nginx's names: its dashboards show a publication as a reload.
         page.gauge(

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis_translate::Settings;
+use portcullis_pki::MutualRequest;
+use portcullis_translate::{ObjectKey, Settings};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +20,11 @@ pub struct Config {
     /// This controller's Pod, by whose labels the other controllers are found. Without it this controller is alone
     /// if there is no election, and never the last one if there is.
     pub pod: Option<Pod>,
+    /// The proxies' Pods, watched where the addresses of their nodes are published ([`Settings::publish_nodes`]).
+    pub proxies: Option<ProxyPods>,
+    /// Where the certificates of controllers and proxies are kept; without it they are given
+    /// ([`crate::Running::serve_proxies`]).
+    pub link: Option<LinkSecret>,
     /// Shortest time between two publications. A change after a quiet time is published at once.
     pub pace: Duration,
 }
@@ -34,10 +40,25 @@ pub struct Election {
     pub ttl: Duration,
 }
 
+/// The Secret that proxies mount: `tls.crt`, `tls.key`, `ca.crt`. Beside it is one with the controllers' own, named
+/// alike with `-controller` at its end. The leader makes and renews both.
+#[derive(Clone, Debug)]
+pub struct LinkSecret {
+    pub secret: ObjectKey,
+    pub request: MutualRequest,
+}
+
 #[derive(Clone, Debug)]
 pub struct Pod {
     pub namespace: String,
     pub name: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProxyPods {
+    pub namespace: String,
+    /// A label selector.
+    pub labels: String,
 }
 
 impl Default for Config {
@@ -49,19 +70,21 @@ impl Default for Config {
             update_status: true,
             update_status_on_shutdown: true,
             pod: None,
+            proxies: None,
+            link: None,
             pace: DEFAULT_PACE,
         }
     }
 }
 
 impl Election {
-    /// ingress-nginx's names and times.
+    /// ingress-nginx's name; a shorter time, so that another leads within 15 s: its 30 s would take 45 at worst.
     pub fn new(namespace: impl Into<String>, identity: impl Into<String>) -> Self {
         Self {
             lease: "ingress-controller-leader".to_owned(),
             namespace: namespace.into(),
             identity: identity.into(),
-            ttl: Duration::from_secs(30),
+            ttl: Duration::from_secs(10),
         }
     }
 }

@@ -17,10 +17,30 @@ use tracing::{info, warn};
 
 use crate::config::Election;
 
+/// Whether this controller may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leadership {
+    Follows,
+    /// Until then, unless the Lease is renewed: a process that was stopped meanwhile knows it without asking.
+    LeadsUntil(Instant),
+    /// There is no election.
+    Leads,
+}
+
+impl Leadership {
+    pub(crate) fn leads(self) -> bool {
+        match self {
+            Self::Follows => false,
+            Self::LeadsUntil(end) => Instant::now() < end,
+            Self::Leads => true,
+        }
+    }
+}
+
 pub(crate) struct Campaign {
     leases: Api<Lease>,
     election: Election,
-    leading: watch::Sender<bool>,
+    leading: watch::Sender<Leadership>,
     stopping: CancellationToken,
     /// The Lease as last seen and when it was first seen like that: other machines' clocks are not trusted.
     seen: Option<(LeaseSpec, Instant)>,
@@ -32,7 +52,7 @@ impl Campaign {
     pub(crate) fn new(
         client: Client,
         election: Election,
-        leading: watch::Sender<bool>,
+        leading: watch::Sender<Leadership>,
         stopping: &CancellationToken,
     ) -> Self {
         Self {
@@ -48,9 +68,10 @@ impl Campaign {
     /// Campaigns until stopped, then gives the Lease back.
     pub(crate) async fn run(mut self) {
         let stopping = self.stopping.clone();
-        // A try that hangs is given up, and leadership is judged before and after each: at the latest at 2/3 + 1/4 of
-        // the lease we know that it has not been renewed.
-        let retry = self.election.ttl / 4;
+        // A try that hangs is given up, and leadership is judged before and after each: at the latest at 2/3 + 1/5 of
+        // the lease we know that it has not been renewed. Another sees the last renewal one retry after it at worst, and
+        // tries one retry after the end: it leads after 7/5 of the lease.
+        let retry = self.election.ttl / 5;
         loop {
             self.judge();
             let attempt = timeout(retry, self.attempt());
@@ -69,8 +90,8 @@ impl Campaign {
                 break;
             }
         }
-        if *self.leading.borrow() {
-            self.leading.send_replace(false);
+        if self.renewed.is_some() {
+            self.leading.send_replace(Leadership::Follows);
             self.release().await;
         }
     }
@@ -140,12 +161,16 @@ impl Campaign {
 
     /// We lead while our last renewal is younger than two thirds of the lease: we stop before another may begin.
     fn judge(&mut self) {
-        let leads = self
-            .renewed
-            .is_some_and(|at| at.elapsed() < self.election.ttl * 2 / 3);
+        let next = match self.renewed.map(|at| at + self.election.ttl * 2 / 3) {
+            Some(end) if Instant::now() < end => Leadership::LeadsUntil(end),
+            _ => Leadership::Follows,
+        };
+        let leads = next != Leadership::Follows;
+        // Nobody is woken for a renewal, but all are for one that came too late: they have stopped by themselves.
         let changed = self.leading.send_if_modified(|leading| {
-            let changed = *leading != leads;
-            *leading = leads;
+            let stood = *leading != Leadership::Follows;
+            let changed = stood != leads || leading.leads() != leads;
+            *leading = next;
             changed
         });
         if changed {

@@ -11,6 +11,7 @@
 mod admin;
 mod config;
 mod leader;
+mod link;
 mod proxies;
 mod publish;
 mod recorder;
@@ -18,7 +19,7 @@ mod running;
 mod status;
 mod watch;
 
-pub use config::{Config, Election, Pod};
+pub use config::{Config, Election, LinkSecret, Pod, ProxyPods};
 pub use portcullis_route::spec::GlobalSpec;
-pub use portcullis_translate::{Address, Settings, Unsupported};
+pub use portcullis_translate::{Address, NodeAddresses, ObjectKey, Settings, Unsupported};
 pub use running::{Running, StartError, start};

@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use tracing::{debug, info, warn};
 
-use crate::{admin::Counters, publish::Outbox};
+use crate::{admin::Counters, link::LinkTls, publish::Outbox};
 
 /// None until everything has been listed.
 type Units = watch::Receiver<Option<Arc<UnitSet>>>;
@@ -34,7 +34,7 @@ type Units = watch::Receiver<Option<Arc<UnitSet>>>;
 /// Accepts proxies until stopped.
 pub(crate) async fn serve(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: LinkTls,
     instance: Arc<str>,
     units: Units,
     counters: Arc<Counters>,
@@ -86,14 +86,18 @@ pub(crate) async fn encode(
     }
 }
 
-/// Handshakes run beside each other, so that a slow peer delays nobody.
+/// Handshakes run beside each other, so that a slow peer delays nobody. Each is made with the certificates of its time.
 async fn accept(
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    mut tls: LinkTls,
     connections: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
     stopping: CancellationToken,
 ) {
-    let acceptor = TlsAcceptor::from(tls);
+    let known = stopping.run_until_cancelled(tls.wait_for(Option::is_some));
+    // None: told to stop; an error: nobody will ever say.
+    let Some(Ok(_)) = known.await else {
+        return;
+    };
     let handshakes = TaskTracker::new();
     while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
         let (tcp, peer) = match accepted {
@@ -109,7 +113,10 @@ async fn accept(
             warn!(%peer, "too many proxies at once, one is turned away");
             continue;
         }
-        let (acceptor, connections) = (acceptor.clone(), connections.clone());
+        let Some(current) = tls.borrow().clone() else {
+            continue;
+        };
+        let (acceptor, connections) = (TlsAcceptor::from(current), connections.clone());
         handshakes.spawn(async move {
             match handshake(acceptor, tcp).await {
                 // The server is gone: so is the connection.
@@ -230,12 +237,9 @@ impl Session {
             }
             tokio::select! {
                 changed = self.units.changed() => if changed.is_err() { return Ok(()) },
-                message = self.inbound.message() => {
-                    return Err(match message {
-                        Ok(None) => Ended::Left,
-                        Ok(Some(_)) => Ended::Unexpected,
-                        Err(status) => Box::new(status).into(),
-                    });
+                message = known_message(&mut self.inbound) => {
+                    message?;
+                    return Err(Ended::Unexpected);
                 }
             }
         }
@@ -272,10 +276,19 @@ impl Session {
 }
 
 async fn acknowledgement(inbound: &mut Streaming<FromProxy>) -> Result<Acknowledgement, Ended> {
-    let message = inbound.message().await.map_err(Box::new)?;
-    match message.ok_or(Ended::Left)?.message {
-        Some(Message::Acknowledgement(answer)) => Ok(answer),
-        _ => Err(Ended::Unexpected),
+    match known_message(inbound).await? {
+        Message::Acknowledgement(answer) => Ok(answer),
+        Message::Hello(_) => Err(Ended::Unexpected),
+    }
+}
+
+/// The next message that this build knows: a newer proxy may also say what is not for it.
+async fn known_message(inbound: &mut Streaming<FromProxy>) -> Result<Message, Ended> {
+    loop {
+        let message = inbound.message().await.map_err(Box::new)?;
+        if let Some(known) = message.ok_or(Ended::Left)?.message {
+            return Ok(known);
+        }
     }
 }
 

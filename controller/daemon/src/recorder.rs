@@ -23,12 +23,12 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::publish::Outbox;
+use crate::{leader::Leadership, publish::Outbox};
 
 pub(crate) struct Recorder {
     client: Client,
     outbox: watch::Receiver<Arc<Outbox>>,
-    leading: watch::Receiver<bool>,
+    leading: watch::Receiver<Leadership>,
     /// What has been told and still holds.
     told: HashSet<Notice>,
     queue: VecDeque<Notice>,
@@ -46,7 +46,7 @@ impl Recorder {
     pub(crate) fn new(
         client: Client,
         outbox: watch::Receiver<Arc<Outbox>>,
-        leading: watch::Receiver<bool>,
+        leading: watch::Receiver<Leadership>,
     ) -> Self {
         Self {
             client,
@@ -62,7 +62,12 @@ impl Recorder {
     pub(crate) async fn run(mut self) {
         let mut next_write = Instant::now();
         loop {
-            if self.leading.wait_for(|leading| *leading).await.is_err() {
+            if self
+                .leading
+                .wait_for(|leading| leading.leads())
+                .await
+                .is_err()
+            {
                 return;
             }
             let outbox = self.outbox.borrow_and_update().clone();
@@ -71,6 +76,10 @@ impl Recorder {
             }
             while let Some(notice) = self.queue.pop_front() {
                 sleep_until(next_write).await;
+                if !self.leading.borrow().leads() {
+                    self.queue.push_front(notice);
+                    break;
+                }
                 next_write = Instant::now() + WRITE_INTERVAL;
                 self.write(notice).await;
                 if self.outbox.has_changed().unwrap_or(false) {

@@ -19,7 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::{self, Admin, Counters},
     config::Config,
-    leader, proxies,
+    leader::{self, Leadership},
+    link::{self, LinkTls},
+    proxies,
     publish::{Outbox, Outlets, Publisher},
     recorder, status, watch as watches,
 };
@@ -46,9 +48,11 @@ pub struct Running {
     instance: Arc<str>,
     writing: CancellationToken,
     campaigning: CancellationToken,
-    leading: watch::Receiver<bool>,
+    leading: watch::Receiver<Leadership>,
+    /// By the Secret that is configured.
+    link: Option<LinkTls>,
     /// Without an election nobody else holds it, and the writers end when it goes.
-    _always_leading: Option<watch::Sender<bool>>,
+    _always_leading: Option<watch::Sender<Leadership>>,
 }
 
 /// Starts watching. It returns at once; until the API server has answered every list nothing is published.
@@ -63,9 +67,13 @@ pub async fn start(mut config: Config, client: Client) -> Result<Running, StartE
     let (report, reports) = mpsc::channel(QUEUED_REPORTS);
     let (specs_sender, specs) = watch::channel(Arc::new(Specs::default()));
     let (outbox_sender, outbox) = watch::channel(Arc::new(Outbox::default()));
-    let (leading_sender, leading) = watch::channel(config.election.is_none());
+    let begin = match config.election {
+        Some(_) => Leadership::Follows,
+        None => Leadership::Leads,
+    };
+    let (leading_sender, leading) = watch::channel(begin);
     let mut watching = JoinSet::new();
-    let count = watches::spawn_all(&mut watching, &client, &config.watch_namespaces, &report);
+    let count = watches::spawn_all(&mut watching, &client, &config, &report);
     let counters = Arc::new(Counters::default());
     let outlets = Outlets {
         specs: specs_sender,
@@ -106,9 +114,11 @@ pub async fn start(mut config: Config, client: Client) -> Result<Running, StartE
         writing: CancellationToken::new(),
         campaigning,
         leading,
+        link: None,
         _always_leading: always_leading,
     };
     running.spawn_writers();
+    running.keep_link();
     Ok(running)
 }
 
@@ -119,8 +129,10 @@ impl Running {
     }
 
     /// Serves proxies in other processes from now on, until [`Running::stop`]. `tls` offers `h2` and asks for client
-    /// certificates; a peer without one is turned away in any case.
-    pub fn serve_proxies(&self, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
+    /// certificates; a peer without one is turned away in any case. With a Secret configured ([`Config::link`]) that is
+    /// used instead, from the moment at which it is there.
+    pub fn serve_proxies(&self, listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>) {
+        let tls = self.link.clone().unwrap_or_else(|| watch::channel(tls).1);
         let (sender, units) = watch::channel(None);
         let encoding = proxies::encode(self.specs.clone(), self.outbox.clone(), sender);
         self.servers.spawn(encoding);
@@ -139,6 +151,7 @@ impl Running {
             outbox: self.outbox.clone(),
             leading: self.leading.clone(),
             election: election.map_or_else(String::new, |election| election.lease.clone()),
+            link: self.link.clone(),
             stopping: self.writing.clone(),
         };
         self.servers.spawn(admin::serve(listener, admin));
@@ -159,7 +172,7 @@ impl Running {
 
     /// Whether this controller writes statuses and Events.
     pub fn is_leading(&self) -> bool {
-        *self.leading.borrow()
+        self.leading.borrow().leads()
     }
 
     /// Ends in order: the writers stop, the last controller empties the statuses, the Lease is given back.
@@ -170,16 +183,26 @@ impl Running {
         while self.writers.join_next().await.is_some() {}
         self.servers.close();
         self.servers.wait().await;
-        let settings = &self.config.settings;
-        let publishes =
-            settings.publish_service.is_some() || !settings.publish_addresses.is_empty();
+        let publishes = self.config.settings.publishes();
         let empties = self.config.update_status && self.config.update_status_on_shutdown;
         if was_leading && empties && publishes {
             let ours = self.outbox.borrow().ours.clone();
-            status::farewell(&self.client, &self.config, &ours).await;
+            status::farewell(&self.client, &self.config, &ours, &self.leading).await;
         }
         self.campaigning.cancel();
         while self.campaign.join_next().await.is_some() {}
+    }
+
+    fn keep_link(&mut self) {
+        let Some(config) = self.config.link.clone() else {
+            return;
+        };
+        let (keeper, tls) = link::Keeper::new(self.client.clone(), config, self.leading.clone());
+        self.link = Some(tls);
+        let writing = self.writing.clone();
+        self.writers.spawn(async move {
+            writing.run_until_cancelled(keeper.run()).await;
+        });
     }
 
     fn spawn_writers(&mut self) {

@@ -13,23 +13,23 @@ use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
-use portcullis_translate::{Address, ObjectKey, StatusChange};
+use portcullis_translate::{Address, ObjectKey, StatusChange, is_peer, peer_selector};
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
-use crate::{config::Config, publish::Outbox};
+use crate::{config::Config, leader::Leadership, publish::Outbox};
 
 pub(crate) struct Writer {
     client: Client,
     outbox: watch::Receiver<Arc<Outbox>>,
-    leading: watch::Receiver<bool>,
+    leading: watch::Receiver<Leadership>,
 }
 
 impl Writer {
     pub(crate) fn new(
         client: Client,
         outbox: watch::Receiver<Arc<Outbox>>,
-        leading: watch::Receiver<bool>,
+        leading: watch::Receiver<Leadership>,
     ) -> Self {
         Self {
             client,
@@ -41,11 +41,25 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
-            if self.leading.wait_for(|leading| *leading).await.is_err() {
+            if self
+                .leading
+                .wait_for(|leading| leading.leads())
+                .await
+                .is_err()
+            {
                 return;
             }
             let outbox = self.outbox.borrow_and_update().clone();
-            let failed = self.write_all(outbox.statuses.clone()).await;
+            let mut leading = self.leading.clone();
+            // Whoever loses the Lease stops half-way: somebody else may be writing already.
+            let failed = tokio::select! {
+                biased;
+                lost = leading.wait_for(|leading| !leading.leads()) => match lost {
+                    Ok(_) => continue,
+                    Err(_) => return,
+                },
+                failed = self.write_all(outbox.statuses.clone()) => failed,
+            };
             let retry = async {
                 match failed {
                     0 => std::future::pending().await,
@@ -68,16 +82,16 @@ impl Writer {
     async fn write_all(&self, changes: Vec<StatusChange>) -> usize {
         let writes = changes
             .into_iter()
-            .map(|change| fails(self.client.clone(), change));
+            .map(|change| fails(self.client.clone(), change, self.leading.clone()));
         let failed = stream::iter(writes).buffer_unordered(PARALLEL_WRITES);
         let failed = failed.filter(|failed| std::future::ready(*failed));
         failed.count().await
     }
 }
 
-async fn fails(client: Client, change: StatusChange) -> bool {
+async fn fails(client: Client, change: StatusChange, leading: watch::Receiver<Leadership>) -> bool {
     let ingress = &change.ingress;
-    match write(&client, ingress, &change.addresses).await {
+    match write(&client, ingress, &change.addresses, &leading).await {
         Ok(()) => false,
         Err(error) => {
             warn!(%ingress, %error, "cannot write the status");
@@ -87,7 +101,12 @@ async fn fails(client: Client, change: StatusChange) -> bool {
 }
 
 /// Empties the statuses that were written, if no other controller is left to answer at the addresses.
-pub(crate) async fn farewell(client: &Client, config: &Config, ours: &[ObjectKey]) {
+pub(crate) async fn farewell(
+    client: &Client,
+    config: &Config,
+    ours: &[ObjectKey],
+    leading: &watch::Receiver<Leadership>,
+) {
     let farewell = async {
         if others_are_running(client, config).await {
             info!("other controllers are running: the statuses stay");
@@ -100,7 +119,7 @@ pub(crate) async fn farewell(client: &Client, config: &Config, ours: &[ObjectKey
         let changes: Vec<StatusChange> = ours.iter().map(empty).collect();
         let writes = changes
             .into_iter()
-            .map(|change| fails(client.clone(), change));
+            .map(|change| fails(client.clone(), change, leading.clone()));
         let done = stream::iter(writes).buffer_unordered(PARALLEL_WRITES);
         done.count().await;
     };
@@ -112,7 +131,7 @@ pub(crate) async fn farewell(client: &Client, config: &Config, ours: &[ObjectKey
     }
 }
 
-/// Other Pods with the labels of ours, as ingress-nginx counts. When they cannot be counted they are assumed: a status
+/// Other Pods with the labels of ours that stay. When they cannot be counted they are assumed: a status
 /// that stays is repaired by the next controller, a wrongly emptied one takes the DNS records away.
 async fn others_are_running(client: &Client, config: &Config) -> bool {
     let Some(pod) = &config.pod else {
@@ -126,17 +145,13 @@ async fn others_are_running(client: &Client, config: &Config) -> bool {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let others = async {
         let labels = pods.get(&pod.name).await?.metadata.labels;
-        let labels = labels.unwrap_or_default();
-        let selector: Vec<String> = labels
+        let selector = peer_selector(&labels.unwrap_or_default());
+        let listed = pods.list(&ListParams::default().labels(&selector)).await?;
+        let peers = listed
+            .items
             .iter()
-            .filter(|(name, _)| !PER_REVISION_LABELS.contains(&name.as_str()))
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let listed = pods
-            .list(&ListParams::default().labels(&selector.join(",")))
-            .await?;
-        let other = |other: &&Pod| other.metadata.name.as_deref() != Some(pod.name.as_str());
-        kube::Result::<usize>::Ok(listed.items.iter().filter(other).count())
+            .filter(|other| is_peer(other, &pod.name));
+        kube::Result::<usize>::Ok(peers.count())
     };
     match others.await {
         Ok(count) => count > 0,
@@ -148,8 +163,13 @@ async fn others_are_running(client: &Client, config: &Config) -> bool {
 }
 
 /// Reads, compares, replaces: ingress-nginx's verbs, so that its roles suffice. A vanished Ingress is no error, and
-/// neither is a conflict with its deletion.
-async fn write(client: &Client, key: &ObjectKey, addresses: &[Address]) -> kube::Result<()> {
+/// neither is a conflict with its deletion. Whoever has lost the Lease meanwhile writes nothing.
+async fn write(
+    client: &Client,
+    key: &ObjectKey,
+    addresses: &[Address],
+    leading: &watch::Receiver<Leadership>,
+) -> kube::Result<()> {
     let api: Api<Ingress> = Api::namespaced(client.clone(), &key.namespace);
     for _ in 0..CONFLICT_TRIES {
         let Some(mut ingress) = api.get_opt(&key.name).await? else {
@@ -166,6 +186,9 @@ async fn write(client: &Client, key: &ObjectKey, addresses: &[Address]) -> kube:
         }
         ingress.status = Some(status);
         ingress.metadata.managed_fields = None;
+        if !leading.borrow().leads() {
+            return Ok(());
+        }
         let written = api
             .replace_status(&key.name, &PostParams::default(), &ingress)
             .await;
@@ -204,9 +227,3 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A shutdown does not wait longer; the next controller writes them anew.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Labels that differ between the Pods of one Deployment's revisions.
-const PER_REVISION_LABELS: [&str; 3] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "pod-template-generation",
-];

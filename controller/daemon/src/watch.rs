@@ -6,7 +6,7 @@ use futures::StreamExt;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        core::v1::{Secret, Service},
+        core::v1::{Node, Pod, Secret, Service},
         discovery::v1::EndpointSlice,
         networking::v1::{Ingress, IngressClass},
     },
@@ -24,6 +24,8 @@ use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use tracing::warn;
 
+use crate::config::Config;
+
 pub(crate) struct Report {
     /// Which watch speaks.
     pub watch: usize,
@@ -34,7 +36,7 @@ pub(crate) struct Report {
 pub(crate) fn spawn_all(
     tasks: &mut JoinSet<()>,
     client: &Client,
-    namespaces: &[String],
+    config: &Config,
     reports: &mpsc::Sender<Report>,
 ) -> usize {
     let mut spawn = Spawn {
@@ -48,8 +50,9 @@ pub(crate) fn spawn_all(
         Kind::IngressClass,
         None,
         Object::IngressClass,
+        watcher::Config::default(),
     );
-    let scopes: Vec<Option<String>> = match namespaces {
+    let scopes: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
         [] => vec![None],
         named => named.iter().cloned().map(Some).collect(),
     };
@@ -59,6 +62,7 @@ pub(crate) fn spawn_all(
         spawn.scoped::<EndpointSlice>(Kind::EndpointSlice, &scope, Object::EndpointSlice);
         spawn.scoped::<Secret>(Kind::Secret, &scope, Object::Secret);
     }
+    spawn.published(config);
     spawn.count
 }
 
@@ -70,6 +74,33 @@ struct Spawn<'a> {
 }
 
 impl Spawn<'_> {
+    /// What only tells which addresses to publish.
+    fn published(&mut self, config: &Config) {
+        let settings = &config.settings;
+        if !settings.publish_addresses.is_empty() {
+            return;
+        }
+        let scopes = &config.watch_namespaces;
+        if let Some(ObjectKey { namespace, name }) = &settings.publish_service {
+            if !scopes.is_empty() && !scopes.contains(namespace) {
+                let api = Api::<Service>::namespaced(self.client.clone(), namespace);
+                let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
+                let scope = Some(namespace.clone());
+                self.watch(api, Kind::Service, scope, Object::Service, one);
+            }
+            return;
+        }
+        if let (Some(proxies), Some(_)) = (&config.proxies, settings.publish_nodes) {
+            let api = Api::<Pod>::namespaced(self.client.clone(), &proxies.namespace);
+            let some = watcher::Config::default().labels(&proxies.labels);
+            let scope = Some(proxies.namespace.clone());
+            self.watch(api, Kind::Pod, scope, Object::Pod, some);
+            let nodes = Api::<Node>::all(self.client.clone());
+            let all = watcher::Config::default();
+            self.watch(nodes, Kind::Node, None, Object::Node, all);
+        }
+    }
+
     fn scoped<K>(&mut self, kind: Kind, scope: &Option<String>, wrap: fn(Box<K>) -> Object)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -79,7 +110,7 @@ impl Spawn<'_> {
             None => Api::all(self.client.clone()),
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
         };
-        self.watch(api, kind, scope.clone(), wrap);
+        self.watch(api, kind, scope.clone(), wrap, watcher::Config::default());
     }
 
     fn watch<K>(
@@ -88,6 +119,7 @@ impl Spawn<'_> {
         kind: Kind,
         namespace: Option<String>,
         wrap: fn(Box<K>) -> Object,
+        selection: watcher::Config,
     ) where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
@@ -101,7 +133,7 @@ impl Spawn<'_> {
             is_forbidden: false,
         };
         self.count += 1;
-        self.tasks.spawn(feed.run(api, wrap));
+        self.tasks.spawn(feed.run(api, wrap, selection));
     }
 }
 
@@ -119,11 +151,11 @@ struct Feed {
 }
 
 impl Feed {
-    async fn run<K>(mut self, api: Api<K>, wrap: fn(Box<K>) -> Object)
+    async fn run<K>(mut self, api: Api<K>, wrap: fn(Box<K>) -> Object, selection: watcher::Config)
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let events = watcher::watcher(api, watcher::Config::default()).backoff(Pause::default());
+        let events = watcher::watcher(api, selection).backoff(Pause::default());
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             let change = match event {
@@ -147,16 +179,21 @@ impl Feed {
         }
     }
 
-    /// IngressClasses belong to the cluster: a controller with Roles alone may not see them and works without. What was
-    /// seen once stays: a role that is lost for a moment must not take the routes away.
+    /// IngressClasses and nodes belong to the cluster: a controller with Roles alone may not see them and works without.
+    /// What was seen once stays: a role that is lost for a moment must not take the routes away.
     async fn missed(&mut self, error: &watcher::Error) -> Option<Change> {
         let kind = self.kind;
-        if kind != Kind::IngressClass || !is_forbidden(error) {
+        let is_spared = matches!(kind, Kind::IngressClass | Kind::Node);
+        if !is_spared || !is_forbidden(error) {
             warn!(?kind, %error, "watch failed, trying again");
             return None;
         }
         if !self.is_forbidden {
-            warn!(%error, "IngressClasses may not be watched: an Ingress is ours when it names our class, --ingress-class");
+            let instead = match kind {
+                Kind::IngressClass => "an Ingress is ours when it names our class, --ingress-class",
+                _ => "the statuses stay as they are",
+            };
+            warn!(?kind, %error, "may not be watched: {instead}");
             self.is_forbidden = true;
         }
         if self.has_listed {
@@ -204,7 +241,7 @@ fn is_forbidden(error: &watcher::Error) -> bool {
 }
 
 /// Doubles from a pause that nobody notices to one that spares an ailing API server.
-struct Pause {
+pub(crate) struct Pause {
     next: Duration,
 }
 

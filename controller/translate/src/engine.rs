@@ -161,6 +161,8 @@ impl Translator {
                 self.touch_backends(&touched.key);
             }
             Kind::EndpointSlice => self.touch_backends(&touched.key),
+            // No unit looks at them: the addresses to publish are read from the snapshot.
+            Kind::Pod | Kind::Node => {}
             Kind::Secret => {
                 self.materials.forget(&touched.key);
                 let hosts = self.hosts_by_secret.get(&touched.key).cloned();

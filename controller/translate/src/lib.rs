@@ -18,6 +18,7 @@ mod fragment;
 mod host;
 mod notice;
 mod object;
+mod peer;
 mod settings;
 mod snapshot;
 mod status;
@@ -25,7 +26,8 @@ mod status;
 pub use engine::{Translation, Translator, translate};
 pub use notice::{Notice, Reason, Severity};
 pub use object::{Change, Kind, Object, ObjectKey, ObjectRef};
-pub use settings::{Address, AnnotationDefaults, Settings, Unsupported};
+pub use peer::{is_peer, peer_selector};
+pub use settings::{Address, AnnotationDefaults, NodeAddresses, Settings, Unsupported};
 pub use snapshot::Snapshot;
 pub use status::StatusChange;
 

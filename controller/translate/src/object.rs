@@ -1,10 +1,10 @@
-//! The five kinds that are watched, stripped to what is looked at.
+//! The kinds that are watched, stripped to what is looked at.
 
 use std::fmt;
 
 use k8s_openapi::{
     api::{
-        core::v1::{Secret, Service},
+        core::v1::{Node, NodeStatus, Pod, PodSpec, PodStatus, Secret, Service},
         discovery::v1::EndpointSlice,
         networking::v1::{Ingress, IngressClass},
     },
@@ -26,6 +26,9 @@ pub enum Kind {
     Service,
     EndpointSlice,
     Secret,
+    /// Of proxies alone.
+    Pod,
+    Node,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -42,6 +45,8 @@ pub enum Object {
     Service(Box<Service>),
     EndpointSlice(Box<EndpointSlice>),
     Secret(Box<Secret>),
+    Pod(Box<Pod>),
+    Node(Box<Node>),
 }
 
 /// What a watch says.
@@ -99,6 +104,8 @@ impl Object {
             Self::Service(_) => Kind::Service,
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Secret(_) => Kind::Secret,
+            Self::Pod(_) => Kind::Pod,
+            Self::Node(_) => Kind::Node,
         }
     }
 
@@ -113,6 +120,8 @@ impl Object {
             Self::Service(object) => &object.metadata,
             Self::EndpointSlice(object) => &object.metadata,
             Self::Secret(object) => &object.metadata,
+            Self::Pod(object) => &object.metadata,
+            Self::Node(object) => &object.metadata,
         }
     }
 
@@ -123,6 +132,8 @@ impl Object {
             Self::Service(object) => &mut object.metadata,
             Self::EndpointSlice(object) => &mut object.metadata,
             Self::Secret(object) => &mut object.metadata,
+            Self::Pod(object) => &mut object.metadata,
+            Self::Node(object) => &mut object.metadata,
         }
     }
 
@@ -147,6 +158,8 @@ impl Object {
                 }
             }
             Self::EndpointSlice(slice) => strip_slice(slice),
+            Self::Pod(pod) => strip_pod(pod),
+            Self::Node(node) => strip_node(node),
             Self::Secret(secret) => {
                 secret.metadata.annotations = None;
                 secret.metadata.labels = None;
@@ -158,6 +171,43 @@ impl Object {
         }
         self
     }
+}
+
+/// Where it runs and whether it is ready.
+fn strip_pod(pod: &mut Pod) {
+    pod.metadata.annotations = None;
+    pod.metadata.labels = None;
+    pod.metadata.generation = None;
+    pod.spec = pod.spec.take().map(|spec| PodSpec {
+        node_name: spec.node_name,
+        ..PodSpec::default()
+    });
+    pod.status = pod.status.take().map(|status| {
+        let mut conditions = status.conditions.unwrap_or_default();
+        conditions.retain(|condition| condition.type_ == "Ready");
+        for condition in &mut conditions {
+            condition.last_probe_time = None;
+            condition.last_transition_time = None;
+            condition.message = None;
+            condition.reason = None;
+        }
+        PodStatus {
+            phase: status.phase,
+            conditions: Some(conditions),
+            ..PodStatus::default()
+        }
+    });
+}
+
+/// Its addresses: heartbeats change nothing here.
+fn strip_node(node: &mut Node) {
+    node.metadata.annotations = None;
+    node.metadata.labels = None;
+    node.spec = None;
+    node.status = node.status.take().map(|status| NodeStatus {
+        addresses: status.addresses,
+        ..NodeStatus::default()
+    });
 }
 
 /// The annotations of slices change with every endpoint (trigger time), nobody here reads them.

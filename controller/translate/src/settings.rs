@@ -36,8 +36,10 @@ pub struct Settings {
     pub global: Arc<GlobalSpec>,
     /// `--publish-status-address`; when empty `publish_service` is asked.
     pub publish_addresses: Vec<Address>,
-    /// `--publish-service`: its addresses are published.
+    /// `--publish-service`: its addresses are published. When there is none, `publish_nodes` decides.
     pub publish_service: Option<ObjectKey>,
+    /// Which addresses of the nodes that run ready proxies are published; none publishes no address.
+    pub publish_nodes: Option<NodeAddresses>,
     /// `--annotations-prefix`.
     pub annotations_prefix: String,
     /// `--unsupported`.
@@ -58,6 +60,14 @@ pub struct Settings {
 pub enum Address {
     Ip(IpAddr),
     Hostname(String),
+}
+
+/// `--report-node-internal-ip-address`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeAddresses {
+    /// External ones; of a node without, its internal ones.
+    External,
+    Internal,
 }
 
 /// What becomes of an Ingress with an annotation that restricts access and that is not supported yet.
@@ -89,6 +99,12 @@ pub struct AnnotationDefaults {
 impl Settings {
     /// The name of the table that all Ingresses share.
     pub const TABLE: &'static str = "ingress";
+
+    /// Whether anything says which addresses to publish.
+    pub fn publishes(&self) -> bool {
+        let elsewhere = self.publish_service.is_some() || self.publish_nodes.is_some();
+        elsewhere || !self.publish_addresses.is_empty()
+    }
 
     /// Replaces the listeners by one for HTTP and one for HTTPS on all addresses, IPv4 and IPv6.
     pub fn with_ports(mut self, http: u16, https: u16) -> Self {
@@ -130,6 +146,7 @@ impl Default for Settings {
             global: Arc::new(GlobalSpec::default()),
             publish_addresses: Vec::new(),
             publish_service: None,
+            publish_nodes: None,
             annotations_prefix: "nginx.ingress.kubernetes.io".to_owned(),
             unsupported: Unsupported::Deny,
             strict_path_types: true,

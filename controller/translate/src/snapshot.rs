@@ -6,7 +6,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{Secret, Service},
+    core::v1::{Node, Pod, Secret, Service},
     discovery::v1::EndpointSlice,
     networking::v1::{Ingress, IngressClass},
 };
@@ -23,6 +23,9 @@ pub struct Snapshot {
     pub(crate) services: HashMap<ObjectKey, Arc<Service>>,
     pub(crate) slices: HashMap<ObjectKey, Arc<EndpointSlice>>,
     pub(crate) secrets: HashMap<ObjectKey, Arc<Secret>>,
+    /// The proxies'.
+    pub(crate) pods: BTreeMap<ObjectKey, Arc<Pod>>,
+    pub(crate) nodes: BTreeMap<ObjectKey, Arc<Node>>,
     /// Slices of each Service.
     slices_of: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
 }
@@ -88,6 +91,8 @@ impl Snapshot {
             Object::IngressClass(new) => put(&mut self.classes, &key, *new),
             Object::Service(new) => put_hashed(&mut self.services, &key, *new),
             Object::Secret(new) => put_hashed(&mut self.secrets, &key, *new),
+            Object::Pod(new) => put(&mut self.pods, &key, *new),
+            Object::Node(new) => put(&mut self.nodes, &key, *new),
             Object::EndpointSlice(new) => return self.put_slice(key, *new, touched),
         };
         if changed {
@@ -130,6 +135,8 @@ impl Snapshot {
             Kind::IngressClass => self.classes.remove(key).is_some(),
             Kind::Service => self.services.remove(key).is_some(),
             Kind::Secret => self.secrets.remove(key).is_some(),
+            Kind::Pod => self.pods.remove(key).is_some(),
+            Kind::Node => self.nodes.remove(key).is_some(),
             Kind::EndpointSlice => return self.delete_slice(key, touched),
         };
         if deleted {
@@ -152,6 +159,8 @@ impl Snapshot {
             Kind::Service => self.services.keys().filter(in_scope).cloned().collect(),
             Kind::EndpointSlice => self.slices.keys().filter(in_scope).cloned().collect(),
             Kind::Secret => self.secrets.keys().filter(in_scope).cloned().collect(),
+            Kind::Pod => self.pods.keys().filter(in_scope).cloned().collect(),
+            Kind::Node => self.nodes.keys().filter(in_scope).cloned().collect(),
         };
         for key in known.into_iter().filter(|key| !listed.contains(key)) {
             self.delete(&ObjectRef { kind, key }, touched);

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod, Service},
+    networking::v1::Ingress,
+};
 use serde::Serialize;
 
 use crate::{
     object::ObjectKey,
-    settings::{Address, Settings},
+    settings::{Address, NodeAddresses, Settings},
     snapshot::Snapshot,
 };
 
@@ -20,13 +23,12 @@ pub struct StatusChange {
 }
 
 /// Where clients reach the proxies, in ingress-nginx's order: configured addresses, then those of the published
-/// Service. None: not known, and no status is touched.
+/// Service, then those of the proxies' nodes. None: not known, and no status is touched.
 pub(crate) fn desired(snapshot: &Snapshot, settings: &Settings) -> Option<Vec<Address>> {
-    let all: BTreeSet<Address> = if settings.publish_addresses.is_empty() {
-        let key = settings.publish_service.as_ref()?;
-        service_addresses(snapshot.services.get(key)?)
-    } else {
-        settings.publish_addresses.iter().cloned().collect()
+    let all: BTreeSet<Address> = match (&settings.publish_addresses, &settings.publish_service) {
+        (given, _) if !given.is_empty() => given.iter().cloned().collect(),
+        (_, Some(service)) => service_addresses(snapshot.services.get(service)?),
+        (_, None) => node_addresses(snapshot, settings.publish_nodes?)?,
     };
     Some(one_kind(all))
 }
@@ -40,7 +42,7 @@ pub(crate) fn published(ingress: &Ingress) -> Vec<Address> {
     let mut addresses: Vec<Address> = shown
         .into_iter()
         .flatten()
-        .filter_map(|entry| entry.ip.as_ref().or(entry.hostname.as_ref()))
+        .flat_map(|entry| entry.ip.iter().chain(entry.hostname.iter()))
         .map(|text| Address::parse(text))
         .collect();
     addresses.sort();
@@ -70,6 +72,42 @@ fn service_addresses(service: &Service) -> BTreeSet<Address> {
         _ => cluster().into_iter().collect(),
     };
     texts.iter().map(|text| Address::parse(text)).collect()
+}
+
+/// None while no proxy is ready: nobody would answer at another address either, and the next one is likely to come up
+/// where the last one was. A DNS record that vanishes in between would be missed for longer.
+fn node_addresses(snapshot: &Snapshot, kind: NodeAddresses) -> Option<BTreeSet<Address>> {
+    let ready = snapshot.pods.values().filter(|pod| is_ready(pod));
+    let names = ready.filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
+    let nodes = names.filter_map(|name| snapshot.nodes.get(&ObjectKey::new("", name)));
+    let all: BTreeSet<Address> = nodes.flat_map(|node| addresses_of(node, kind)).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else {
+        return false;
+    };
+    let mut conditions = status.conditions.iter().flatten();
+    let is_ready = conditions.any(|one| one.type_ == "Ready" && one.status == "True");
+    is_ready
+        && status.phase.as_deref() == Some("Running")
+        && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// All of one type: a dual-stack node has one of each family.
+fn addresses_of(node: &Node, kind: NodeAddresses) -> Vec<Address> {
+    let status = node.status.as_ref();
+    let all = status.and_then(|status| status.addresses.as_deref());
+    let of_type = |wanted: &str| -> Vec<Address> {
+        let found = all.unwrap_or_default().iter();
+        let found = found.filter(|one| one.type_ == wanted && !one.address.is_empty());
+        found.map(|one| Address::parse(&one.address)).collect()
+    };
+    match (of_type("ExternalIP"), kind) {
+        (external, NodeAddresses::External) if !external.is_empty() => external,
+        _ => of_type("InternalIP"),
+    }
 }
 
 fn load_balancer(service: &Service) -> impl Iterator<Item = String> {

@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::Ordering::{Relaxed, Release},
         mpsc,
     },
@@ -13,10 +13,12 @@ use std::{
 };
 
 use portcullis_route::{Refusal, spec::Specs};
+use tokio::sync::watch;
 
 use crate::{
     client::accept,
     config::{Config, Identity},
+    control::Link,
     core::{CoreLimits, Shared},
     observe::{
         access_log::{self, LogBuffer},
@@ -95,6 +97,8 @@ pub struct DrainReport {
 pub(crate) struct State {
     pub shared: Arc<Shared>,
     pub identity: Identity,
+    /// Set where specs come from a controller in another process.
+    link: OnceLock<watch::Receiver<Link>>,
     publisher: Mutex<Publisher>,
 }
 
@@ -135,6 +139,7 @@ impl Gateway {
         let state = Arc::new(State {
             shared,
             identity: config.identity,
+            link: OnceLock::new(),
             publisher: Mutex::new(Publisher {
                 registry: Registry::new(count),
                 listeners: Listeners::new(workers.iter().map(|w| w.commands.clone()).collect()),
@@ -192,6 +197,12 @@ impl Gateway {
         }
     }
 
+    /// Has the admin endpoint say how the link to a controller stands ([`crate::control::Control::link`]); the first
+    /// link stays.
+    pub fn show_link(&self, link: watch::Receiver<Link>) {
+        let _ = self.state.link.set(link);
+    }
+
     /// Open listeners with their addresses, by name.
     pub fn bound(&self) -> Vec<BoundListener> {
         self.state.publisher().listeners.bound()
@@ -246,6 +257,11 @@ impl State {
         self.shared.version.load(Relaxed) > 0
             && self.shared.unbound.load(Relaxed) == 0
             && !self.shared.is_draining.load(Relaxed)
+    }
+
+    /// How the link to the controller stands, where there is one.
+    pub fn link(&self) -> Option<Link> {
+        Some(self.link.get()?.borrow().clone())
     }
 
     /// Tries again to open what could not be opened.

@@ -63,6 +63,4 @@ pub enum ProtocolError {
     TooManyUnits,
     #[error("the set is larger than {MAX_SET_BYTES} bytes")]
     SetTooLarge,
-    #[error("a message without content")]
-    Empty,
 }

@@ -7,7 +7,7 @@ use rcgen::PublicKeyData;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::AttributeTypeAndValue;
 
@@ -32,6 +32,10 @@ pub struct CertificateInfo {
     pub is_authority: bool,
     /// Serial number in lower-case hexadecimal.
     pub serial: String,
+    /// Which key this is the certificate of (RFC 5280 section 4.2.1.2), if it says so.
+    pub key_id: Option<Vec<u8>>,
+    /// Which key has signed it (RFC 5280 section 4.2.1.1), if it says so. That is a claim, not a proof.
+    pub authority_key_id: Option<Vec<u8>>,
 }
 
 impl CertificateInfo {
@@ -55,7 +59,18 @@ impl CertificateInfo {
             not_after: instant(certificate.validity().not_after.timestamp()),
             is_authority: certificate.is_ca(),
             serial: hexadecimal(certificate.raw_serial()),
+            key_id: None,
+            authority_key_id: None,
         };
+        for extension in certificate.iter_extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => info.key_id = Some(id.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    info.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+                }
+                _ => {}
+            }
+        }
         let names = certificate.subject_alternative_name().map_err(refused)?;
         for name in names
             .iter()

@@ -1,7 +1,8 @@
 //! The public-key infrastructure of the house: authorities, the certificates they issue, and reading certificates.
 //!
 //! *Owns*: making and loading a certificate authority, issuing ECDSA P-256 certificates for servers and clients,
-//! self-signed certificates, and reading what a certificate says (subject, names, validity, key match).
+//! self-signed certificates, what two parties of mutual TLS hold and when it is renewed, and reading what a certificate
+//! says (subject, names, validity, key match).
 //! *Does not own*: files, the clock (every `now` is an argument), TLS sessions, or the choice of who may ask for a
 //! certificate. Key generation is the one impurity: a key drawn from anything but the provider's randomness is no key.
 //! *Entry point*: [`Authority::create`], then [`Authority::issue`]; [`CertificateInfo::from_der`] to read one.
@@ -9,12 +10,14 @@
 mod authority;
 mod inspect;
 mod key;
+mod mutual;
 #[cfg(test)]
 mod tests;
 
 pub use authority::{Authority, CertificateRequest, Issued, Usage, self_signed};
 pub use inspect::{CertificateInfo, certificates_from_pem, check_key_matches};
 pub use key::PrivateKey;
+pub use mutual::{MutualRequest, MutualTls, PemFiles};
 
 /// What can go wrong when making or reading keys and certificates.
 #[derive(Debug, thiserror::Error)]

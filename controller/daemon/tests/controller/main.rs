@@ -2,6 +2,8 @@
 
 mod fake_api;
 mod fake_controller;
+mod fake_proxy;
+mod link;
 mod objects;
 mod proxies;
 mod publishing;

@@ -117,6 +117,83 @@ async fn a_refused_unit_is_named_and_the_others_are_served() {
 }
 
 #[tokio::test]
+async fn a_newer_controller_may_say_what_a_proxy_does_not_know() {
+    let pki = Pki::new();
+    let mut controller = crate::fake_controller::start(pki.server()).await;
+    let mut proxy = Proxy::start(controller.address, pki.client(), None);
+    controller.say_something_unknown().await;
+    let set = crate::fake_controller::set_with_one_unknown_feature();
+    controller.send(1, set).await;
+    controller.say_something_unknown().await;
+    let set = crate::fake_controller::set_with_one_unknown_feature();
+    controller.send(2, set).await;
+
+    for version in [1, 2] {
+        let answer = timeout(DEADLINE, controller.answers.recv()).await;
+        assert_eq!(
+            answer.expect("in time").expect("an answer").version,
+            version
+        );
+    }
+    until(&mut proxy.specs, |specs| has_host(specs, "old.example.com")).await;
+    assert!(proxy.link.borrow().is_connected);
+}
+
+#[tokio::test]
+async fn a_newer_proxy_may_say_what_a_controller_does_not_know() {
+    let api = loaded().await;
+    let pki = Pki::new();
+    let (controller, address) = controller(&api, &pki, 0).await;
+    let mut proxy = crate::fake_proxy::start(address, pki.client()).await;
+    proxy.say_something_unknown().await;
+    let (instance, first) = proxy.publication().await;
+    proxy.say_something_unknown().await;
+    proxy.acknowledge(&instance, first).await;
+    proxy.say_something_unknown().await;
+    api.apply(ingress("b", "b.example.com", "web"));
+    let (_, second) = proxy.publication().await;
+    assert_eq!(second, first + 1);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_set_says_how_old_it_is() {
+    let api = loaded().await;
+    let pki = Pki::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("last-set");
+    let (controller, address) = controller(&api, &pki, 0).await;
+    let mut proxy = Proxy::start(address, pki.client(), Some(file.clone()));
+    assert_eq!(proxy.link.borrow().set_age(SystemTime::now()), None);
+    until(&mut proxy.specs, |specs| has_host(specs, "a.example.com")).await;
+    link(&mut proxy, |link| link.is_current).await;
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    assert_eq!(proxy.link.borrow().set_age(later), Some(Duration::ZERO));
+    eventually("the file", || file.exists()).await;
+
+    controller.stop().await;
+    link(&mut proxy, |link| !link.is_current).await;
+    let since = proxy.link.borrow().was_current_at.expect("it was current");
+    let age = proxy.link.borrow().set_age(since + Duration::from_secs(7));
+    assert_eq!(age, Some(Duration::from_secs(7)));
+    drop(proxy);
+
+    // A day later, as the file tells it.
+    let day = Duration::from_secs(24 * 3600);
+    let kept = std::fs::File::options()
+        .append(true)
+        .open(&file)
+        .expect("kept");
+    kept.set_modified(SystemTime::now() - day)
+        .expect("our own file");
+    let mut proxy = Proxy::start(address, pki.client(), Some(file.clone()));
+    until(&mut proxy.specs, |specs| has_host(specs, "a.example.com")).await;
+    let age = proxy.link.borrow().set_age(SystemTime::now());
+    let age = age.expect("a stored set has an age");
+    assert!(age >= day && age < day + DEADLINE, "{age:?}");
+}
+
+#[tokio::test]
 async fn without_a_certificate_of_the_authority_nothing_is_sent() {
     let api = loaded().await;
     let pki = Pki::new();
@@ -182,14 +259,14 @@ fn identity(issued: &Issued) -> (&str, &str) {
 }
 
 /// A proxy without sockets: what it would serve can be looked at.
-struct Proxy {
-    specs: watch::Receiver<Arc<Specs>>,
+pub struct Proxy {
+    pub specs: watch::Receiver<Arc<Specs>>,
     link: watch::Receiver<Link>,
     task: AbortHandle,
 }
 
 impl Proxy {
-    fn start(
+    pub fn start(
         controller: SocketAddr,
         tls: Arc<rustls::ClientConfig>,
         state_file: Option<PathBuf>,
@@ -225,11 +302,11 @@ async fn controller(api: &FakeApi, pki: &Pki, port: u16) -> (Running, SocketAddr
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
     let listener = listener.expect("a port");
     let address = listener.local_addr().expect("an address");
-    running.serve_proxies(listener, pki.server());
+    running.serve_proxies(listener, Some(pki.server()));
     (running, address)
 }
 
-async fn loaded() -> FakeApi {
+pub async fn loaded() -> FakeApi {
     let api = FakeApi::start().await;
     api.apply(class());
     api.apply(service("web"));
@@ -238,7 +315,7 @@ async fn loaded() -> FakeApi {
     api
 }
 
-async fn until(specs: &mut watch::Receiver<Arc<Specs>>, wanted: impl Fn(&Specs) -> bool) {
+pub async fn until(specs: &mut watch::Receiver<Arc<Specs>>, wanted: impl Fn(&Specs) -> bool) {
     let found = timeout(DEADLINE, specs.wait_for(|specs| wanted(specs))).await;
     assert!(found.is_ok_and(|found| found.is_ok()), "not served in time");
 }
@@ -248,7 +325,7 @@ async fn link(proxy: &mut Proxy, wanted: impl Fn(&Link) -> bool) {
     assert!(found.is_ok_and(|found| found.is_ok()), "link: not in time");
 }
 
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let polled = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -260,7 +337,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
     );
 }
 
-fn has_host(specs: &Specs, name: &str) -> bool {
+pub fn has_host(specs: &Specs, name: &str) -> bool {
     specs.hosts.iter().any(|host| host.host.to_string() == name)
 }
 

@@ -8,7 +8,10 @@ use portcullis_route::spec::{
 use serde_json::{Value, json};
 
 use super::objects::put;
-use crate::{Address, ObjectKey, Reason, Settings, Snapshot, Translation, Unsupported, translate};
+use crate::{
+    Address, NodeAddresses, ObjectKey, Reason, Settings, Snapshot, Translation, Unsupported,
+    translate,
+};
 
 #[test]
 fn every_case_translates_as_recorded() {
@@ -61,6 +64,12 @@ fn settings(input: &Value) -> Settings {
             "defaultBackend" => settings.default_backend = ObjectKey::parse(&text()),
             "defaultCertificate" => settings.default_certificate = ObjectKey::parse(&text()),
             "publishService" => settings.publish_service = ObjectKey::parse(&text()),
+            "publishNodes" => {
+                settings.publish_nodes = Some(match text().as_str() {
+                    "internal" => NodeAddresses::Internal,
+                    _ => NodeAddresses::External,
+                });
+            }
             "publishAddresses" => {
                 let all = value.as_array().expect("addresses");
                 let all = all.iter().filter_map(Value::as_str);

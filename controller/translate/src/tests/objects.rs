@@ -19,6 +19,8 @@ pub(super) fn object(value: Value) -> Object {
         "Service" => Object::Service(read(value)),
         "EndpointSlice" => Object::EndpointSlice(read(value)),
         "Secret" => Object::Secret(secret(value)),
+        "Pod" => Object::Pod(read(value)),
+        "Node" => Object::Node(read(value)),
         other => panic!("kind {other} is not watched"),
     }
 }

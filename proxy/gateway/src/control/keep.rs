@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use portcullis_wire::{UnitSet, load, save};
@@ -19,6 +19,12 @@ pub(super) struct Keeper {
     is_writing: bool,
 }
 
+/// A set from the file.
+pub(super) struct Kept {
+    pub units: UnitSet,
+    pub was_current_at: SystemTime,
+}
+
 impl Keeper {
     pub(super) fn new(file: Option<PathBuf>) -> Self {
         Self {
@@ -29,12 +35,13 @@ impl Keeper {
     }
 
     /// None when nothing is kept, or nothing that can be used: then the proxy waits for a controller.
-    pub(super) async fn read(&self) -> Option<UnitSet> {
+    pub(super) async fn read(&self) -> Option<Kept> {
         let path = self.file.clone()?;
         let shown = path.display().to_string();
-        let bytes = match spawn_blocking(move || fs::read(path)).await.ok()? {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        let read = move || Ok((fs::read(&path)?, fs::metadata(&path)?.modified()?));
+        let (bytes, was_current_at) = match spawn_blocking(read).await.ok()? {
+            Ok(read) => read,
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 warn!(file = %shown, %error, "cannot read the stored set");
                 return None;
@@ -43,13 +50,33 @@ impl Keeper {
         match load(&bytes) {
             Ok(units) => {
                 info!(file = %shown, units = units.len(), "read the stored set");
-                Some(units)
+                Some(Kept {
+                    units,
+                    was_current_at,
+                })
             }
             Err(error) => {
                 warn!(file = %shown, %error, "cannot use the stored set");
                 None
             }
         }
+    }
+
+    /// Notes that the set in the file was current at `now`: the file's time says so, for its content need not change.
+    pub(super) fn confirm(&self, now: SystemTime) {
+        let Some(file) = self.file.clone() else {
+            return;
+        };
+        spawn_blocking(move || {
+            let touched = OpenOptions::new().write(true).open(&file);
+            let touched = touched.and_then(|file| file.set_modified(now));
+            match touched {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    warn!(file = %file.display(), %error, "cannot mark the kept set as current");
+                }
+                _ => {}
+            }
+        });
     }
 
     /// Hands a set over to be written; one that follows soon replaces it.

@@ -6,7 +6,11 @@
 mod keep;
 mod session;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use portcullis_route::{Refusal, spec::Specs};
 use portcullis_wire::{KNOWN_FEATURE, Received};
@@ -41,6 +45,22 @@ pub struct Link {
     /// The controller's process and the version of its set that is served; none before the first set.
     pub instance: Option<String>,
     pub version: u64,
+    /// What is served is what the controller at the other end publishes now.
+    pub is_current: bool,
+    /// When it was so for the last time; none before the first set. A stored set remembers it to half a minute.
+    pub was_current_at: Option<SystemTime>,
+}
+
+impl Link {
+    /// How old the set that is served is: the time since a controller stood behind it. None without a set.
+    pub fn set_age(&self, now: SystemTime) -> Option<Duration> {
+        if self.is_current {
+            return Some(Duration::ZERO);
+        }
+        let at = self.was_current_at?;
+        // A clock that was set back makes nothing younger than new.
+        Some(now.duration_since(at).unwrap_or_default())
+    }
 }
 
 /// A follower of one controller.
@@ -76,8 +96,11 @@ impl Control {
         mut tls: impl FnMut() -> Result<Arc<ClientConfig>, E>,
         mut apply: impl FnMut(Arc<Specs>) -> Vec<Refusal>,
     ) {
-        if let Some(units) = self.keeper.read().await {
-            let stored = self.received.restore(units);
+        if let Some(kept) = self.keeper.read().await {
+            let stored = self.received.restore(kept.units);
+            let was_current_at = Some(kept.was_current_at);
+            self.link
+                .send_modify(|link| link.was_current_at = was_current_at);
             info!(refused = stored.refused.len(), "serving the stored set");
             self.serve(&mut apply);
         }
@@ -92,7 +115,11 @@ impl Control {
                     warn!(%controller, "not following the controller: {ended}");
                 }
             }
-            self.link.send_modify(|link| link.is_connected = false);
+            self.confirm();
+            self.link.send_modify(|link| {
+                link.is_connected = false;
+                link.is_current = false;
+            });
             if begin.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
@@ -100,6 +127,17 @@ impl Control {
             let part = rand::rng().random_range(0.5..1.0);
             sleep(pause.mul_f64(part)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Notes that the set was current until now, if it was.
+    fn confirm(&self) {
+        let now = SystemTime::now();
+        let is_current = self.link.borrow().is_current;
+        if is_current {
+            self.link
+                .send_modify(|link| link.was_current_at = Some(now));
+            self.keeper.confirm(now);
         }
     }
 

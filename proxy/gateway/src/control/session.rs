@@ -16,7 +16,7 @@ use rustls_pki_types::ServerName;
 use tokio::{
     net::TcpStream,
     sync::mpsc,
-    time::{error::Elapsed, timeout},
+    time::{error::Elapsed, interval, timeout},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -83,8 +83,15 @@ async fn exchange(
     control.link.send_modify(|link| link.is_connected = true);
 
     let mut assembler = Assembler::default();
+    let mut confirm = interval(CONFIRM_PERIOD);
     loop {
-        let part = next_part(&mut inbound).await?;
+        let part = tokio::select! {
+            part = next_part(&mut inbound) => part?,
+            _ = confirm.tick() => {
+                control.confirm();
+                continue;
+            }
+        };
         if let Some(publication) = assembler.push(part)? {
             let acknowledgement = take(control, publication, apply)?;
             send(&outbound, Message::Acknowledgement(acknowledgement)).await?;
@@ -107,6 +114,7 @@ fn take(
     control.link.send_modify(|link| {
         link.instance = Some(instance.clone());
         link.version = version;
+        link.is_current = true;
     });
     let own = applied.refused.into_iter().map(|r| (r.unit, r.reason));
     let gateway = control.refused.iter().flatten();
@@ -156,9 +164,14 @@ async fn dial(
     TlsConnector::from(tls).connect(server_name, tcp).await
 }
 
+/// The next part of a publication. A newer controller may also send what this build does not know: it is passed over.
 async fn next_part(inbound: &mut Streaming<FromController>) -> Result<Part, Ended> {
-    let message = inbound.message().await?.ok_or(Ended::Left)?;
-    Ok(message.part.ok_or(ProtocolError::Empty)?)
+    loop {
+        let message = inbound.message().await?.ok_or(Ended::Left)?;
+        if let Some(part) = message.part {
+            return Ok(part);
+        }
+    }
 }
 
 async fn send(outbound: &mpsc::Sender<FromProxy>, message: Message) -> Result<(), Ended> {
@@ -187,5 +200,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the kept set is marked as still current: how wrong its age may be after a crash.
+const CONFIRM_PERIOD: Duration = Duration::from_secs(30);
 /// A first set of megabytes should not wait for window updates.
 const WINDOW_BYTES: u32 = 4 << 20;

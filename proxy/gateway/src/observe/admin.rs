@@ -1,6 +1,13 @@
 //! The admin endpoint: `/healthz`, `/readyz`, `/metrics`, on a thread of its own so that no load can starve it.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, thread};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -94,6 +101,7 @@ fn answer(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "ok"),
+        "/readyz" if is_verbose(request) => verbose(state),
         "/readyz" if state.is_ready() => text(StatusCode::OK, "ok"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
         "/metrics" => metrics(state),
@@ -101,11 +109,54 @@ fn answer(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
+fn is_verbose(request: &Request<Incoming>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+    names.any(|name| name == "verbose")
+}
+
+/// Check by check, as the Kubernetes API server answers. A controller that is away is told and fails nothing: what is
+/// served stays.
+fn verbose(state: &State) -> Response<Full<Bytes>> {
+    let shared = &state.shared;
+    let (table, unbound) = (shared.version.load(Relaxed), shared.unbound.load(Relaxed));
+    let line = |is_ok: bool, text: String| match is_ok {
+        true => format!("[+]{text}\n"),
+        false => format!("[-]{text}\n"),
+    };
+    let mut body = line(table > 0, format!("table {table}"));
+    body += &line(
+        unbound == 0,
+        format!("listeners, {unbound} cannot be opened"),
+    );
+    let is_draining = shared.is_draining.load(Relaxed);
+    body += &line(!is_draining, "no drain has begun".to_owned());
+    if let Some(link) = state.link() {
+        let age = link.set_age(SystemTime::now()).map(|age| age.as_secs());
+        let told = match (link.is_connected, age) {
+            (true, Some(_)) if link.is_current => "controller followed".to_owned(),
+            (true, Some(age)) => {
+                format!("controller found, its set awaited, serving one {age} s old")
+            }
+            (true, None) => "controller found, its first set awaited".to_owned(),
+            (false, Some(age)) => format!("controller away, serving a set {age} s old"),
+            (false, None) => "controller away, no set to serve".to_owned(),
+        };
+        body += &line(age.is_some(), told);
+    }
+    let (status, end) = match state.is_ready() {
+        true => (StatusCode::OK, "passed"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "failed"),
+    };
+    text(status, format!("{body}readyz check {end}\n"))
+}
+
 fn metrics(state: &State) -> Response<Full<Bytes>> {
     let scrape = Scrape {
         identity: &state.identity,
         shared: &state.shared,
         series: state.all_series(),
+        link: state.link(),
     };
     let mut response = text(StatusCode::OK, scrape.encode());
     response.headers_mut().insert(

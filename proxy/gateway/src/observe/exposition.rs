@@ -8,13 +8,15 @@ use prometheus::{
 use super::metrics::{
     Cell, Histogram as Cells, LENGTH_BUCKETS, Outcome, RouteSeries, SIZE_BUCKETS, TIME_BUCKETS,
 };
-use crate::{config::Identity, core::Shared, observe::process::ProcessFacts};
+use crate::{config::Identity, control::Link, core::Shared, observe::process::ProcessFacts};
 
 /// Everything a scrape reads.
 pub(crate) struct Scrape<'a> {
     pub identity: &'a Identity,
     pub shared: &'a Shared,
     pub series: Vec<std::sync::Arc<RouteSeries>>,
+    /// Where a controller in another process is followed.
+    pub link: Option<Link>,
 }
 
 impl Scrape<'_> {
@@ -23,6 +25,7 @@ impl Scrape<'_> {
         let mut families = self.request_families();
         families.extend(self.gateway_families());
         families.extend(self.applied_families());
+        families.extend(self.link_families());
         families.extend(self.process_families());
         families.retain(|family| !family.get_metric().is_empty());
         let mut text = Vec::new();
@@ -228,6 +231,30 @@ impl Scrape<'_> {
                 counter_metric(self.shared.counters.swaps.value() as f64),
             ),
         ]
+    }
+
+    fn link_families(&self) -> Vec<MetricFamily> {
+        let Some(link) = &self.link else {
+            return Vec::new();
+        };
+        let gauge = |name: &str, help: &str, value: f64| {
+            let family = plain(&format!("portcullis_{name}"), help, MetricType::GAUGE);
+            single(family, gauge_metric(value))
+        };
+        let connected = f64::from(u8::from(link.is_connected));
+        let mut families = vec![gauge(
+            "controller_connected",
+            "Whether a controller is connected",
+            connected,
+        )];
+        if let Some(age) = link.set_age(std::time::SystemTime::now()) {
+            families.push(gauge(
+                "set_age_seconds",
+                "Time since a controller stood behind what is served; 0 while it does",
+                age.as_secs_f64(),
+            ));
+        }
+        families
     }
 
     fn process_families(&self) -> Vec<MetricFamily> {

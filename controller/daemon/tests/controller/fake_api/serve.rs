@@ -88,7 +88,7 @@ async fn answer(request: Request<Incoming>, store: Arc<Store>) -> Response<Body>
         (Method::GET, None) if query.contains("watch=true") => watch(&target, &query, store),
         (Method::GET, None) => {
             store.held(&target.resource).await;
-            list(&target, &store)
+            list(&target, &query, &store)
         }
         (Method::GET, Some(name)) => {
             store.held(&target.resource).await;
@@ -135,14 +135,29 @@ fn replace(target: &Target, name: &str, body: Value, store: &Store) -> Response<
     }
 }
 
-fn list(target: &Target, store: &Store) -> Response<Body> {
+/// Of field selectors, the one that names an object.
+fn selected_name(query: &str) -> Option<String> {
+    let selector = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("fieldSelector="))?;
+    let selector = selector.replace("%3D", "=");
+    Some(selector.strip_prefix("metadata.name=")?.to_owned())
+}
+
+fn list(target: &Target, query: &str, store: &Store) -> Response<Body> {
     let version = store.version().to_string();
+    let name = selected_name(query);
+    let mut items = store.list(&target.resource, target.namespace.as_deref());
+    items.retain(|item| {
+        let found = item["metadata"]["name"].as_str();
+        name.is_none() || found == name.as_deref()
+    });
     json_body(
         StatusCode::OK,
         &json!({
             "apiVersion": target.api_version, "kind": "List",
             "metadata": {"resourceVersion": version},
-            "items": store.list(&target.resource, target.namespace.as_deref()),
+            "items": items,
         }),
     )
 }
@@ -155,11 +170,13 @@ fn watch(target: &Target, query: &str, store: Arc<Store>) -> Response<Body> {
         .unwrap_or(0);
     let resource = target.resource.clone();
     let namespace = target.namespace.clone();
+    let name = selected_name(query);
     let wanted = move |entry: &Entry| {
         entry.path.resource == resource
             && namespace
                 .as_ref()
                 .is_none_or(|name| entry.path.namespace == *name)
+            && name.as_ref().is_none_or(|name| entry.path.name == *name)
     };
     let changes = stream::unfold((store, version), |(store, version)| async move {
         let mut length = store.length();

@@ -31,6 +31,12 @@ pub struct FakeController {
 }
 
 impl FakeController {
+    /// A message whose content is not of this build reads as one without content.
+    pub async fn say_something_unknown(&self) {
+        let message = FromController { part: None };
+        self.outbound.send(Ok(message)).await.expect("sent");
+    }
+
     pub async fn send(&self, version: u64, parts: Vec<Part>) {
         for mut part in parts {
             part.version = version;
