@@ -188,6 +188,7 @@ mod tests {
             service_cidr: "10.43.0.0/16",
             advertise_address: given(asked),
             pod_gateway: given(gateway),
+            authorization: AuthorizationMode::Rbac,
         }
     }
 

@@ -29,6 +29,7 @@ pub async fn serve(
         admin: Some(admin),
         access_log: access_log.map_or(AccessLogTarget::Stdout, AccessLogTarget::File),
         identity: Identity::default(),
+        ..Config::default()
     })?;
     let report = gateway.apply(Arc::new(specs(listen, origin, is_logging)?));
     ensure!(report.refusals.is_empty(), "refused: {:?}", report.refusals);
