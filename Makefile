@@ -17,7 +17,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/    make \1\t\2/p' Makefile | expand -t 24
 
 up: build ## install what is missing, build, start a cluster with the example application (Ctrl-C ends it)
-	exec $(SUDO) target/release/portcullis up --demo $(UP)
+	@exec $(SUDO) target/release/portcullis up --demo $(UP)
 
 build: ## build target/release/portcullis
 	@.ci/deps run

@@ -70,7 +70,7 @@ pub struct UpArgs {
     #[arg(long, default_value_t = 10250)]
     pub kubelet_port: u16,
     /// Proxy workers [default: one per core]
-    #[arg(long)]
+    #[arg(long, value_parser = workers)]
     pub workers: Option<usize>,
     /// Addresses of pods; the node gets the first /24
     #[arg(long, default_value = "10.42.0.0/16")]
@@ -79,7 +79,7 @@ pub struct UpArgs {
     #[arg(long, default_value = "10.43.0.0/16")]
     pub service_cidr: String,
     /// Name of the node [default: the host's name]
-    #[arg(long)]
+    #[arg(long, value_parser = node_name)]
     pub node_name: Option<String>,
     /// A CRI socket to use instead of a private containerd
     #[arg(long)]
@@ -216,7 +216,7 @@ pub struct ProxyArgs {
     #[arg(long, default_value = "/run/portcullis")]
     pub state_dir: PathBuf,
     /// Workers [default: one per core]
-    #[arg(long)]
+    #[arg(long, value_parser = workers)]
     pub workers: Option<usize>,
     /// Port of /healthz, /readyz and /metrics; 0 picks a free one
     #[arg(long, default_value_t = 10254)]
@@ -379,3 +379,29 @@ mod tests {
         assert!(controller(&["--mtls-secret=a/b", "--pki-dir=c"]).is_none());
     }
 }
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=MAX_WORKERS) => Ok(count),
+        _ => Err(format!("a number from 1 to {MAX_WORKERS} is wanted")),
+    }
+}
+
+/// A DNS-1123 subdomain, as the API asks of a Node's name.
+fn node_name(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter()
+            .all(|end| end.is_some_and(|byte| is_inner(*byte)))
+            && bytes.iter().all(|byte| is_inner(*byte) || *byte == b'-')
+    };
+    match text.len() <= 253 && text.split('.').all(is_label) {
+        true => Ok(text.to_owned()),
+        false => Err("lower case letters, digits, - and . are wanted".to_owned()),
+    }
+}
+
+/// More threads than any machine has cores.
+const MAX_WORKERS: usize = 1024;

@@ -17,13 +17,13 @@ pub struct DataDir {
 
 #[derive(Debug, Error)]
 pub enum DataDirError {
-    #[error("data directory {path} cannot be made: {source}; name another with --data-dir")]
+    #[error("data directory {path} cannot be made; name another with --data-dir")]
     Create { path: PathBuf, source: io::Error },
     #[error(
         "data directory {path} is in use by another portcullis; stop it or name another with --data-dir"
     )]
     InUse { path: PathBuf },
-    #[error("data directory {path} cannot be locked: {source}")]
+    #[error("data directory {path} cannot be locked")]
     Lock { path: PathBuf, source: io::Error },
 }
 

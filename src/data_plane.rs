@@ -3,10 +3,20 @@
 use std::{path::PathBuf, sync::Arc};
 
 use portcullis_gateway::{
-    AccessLogTarget, Gateway, Refusal,
+    AccessLogTarget, Gateway, Refusal, StartError,
     spec::{GlobalSpec, Specs},
 };
 use tokio::sync::watch;
+
+/// Names the flag that helps, where one does.
+pub fn with_flag(error: StartError) -> anyhow::Error {
+    let flag = match &error {
+        StartError::Admin { .. } => "choose another port with --admin-port",
+        StartError::AccessLog(_) => "the file cannot be written; choose another with --access-log",
+        _ => return error.into(),
+    };
+    anyhow::Error::from(error).context(flag)
+}
 
 /// Applies every publication, the newest only where several came at once.
 pub async fn follow(gateway: Arc<Gateway>, mut specs: watch::Receiver<Arc<Specs>>) {

@@ -21,6 +21,7 @@ pub async fn run(args: ProxyArgs) -> anyhow::Result<()> {
         access_log: target,
         ..Config::default()
     })
+    .map_err(data_plane::with_flag)
     .context("the proxy cannot start")?;
     let gateway = Arc::new(gateway);
     std::fs::create_dir_all(&args.state_dir).with_context(|| {

@@ -35,6 +35,7 @@ impl Ingress {
             access_log: target,
             ..Config::default()
         })
+        .map_err(data_plane::with_flag)
         .context("the ingress cannot start")?;
         let gateway = Arc::new(gateway);
         let mut settings = daemon::Settings::default().with_ports(http_port, https_port);

@@ -50,7 +50,7 @@ impl Node {
             .container_runtime_endpoint
             .as_ref()
             .map(|path| format!("unix://{}", path.display()));
-        let mut running = portcullis_agent::start(config).await?;
+        let mut running = portcullis_agent::start(config).await.map_err(with_flag)?;
         if timeout(READY_LIMIT, running.ready()).await.is_err() {
             running.stop().await;
             anyhow::bail!(
@@ -63,6 +63,16 @@ impl Node {
 
     pub async fn stop(self) {
         self.0.stop().await;
+    }
+}
+
+/// Says which flag helps, where one does.
+fn with_flag(error: portcullis_agent::Error) -> anyhow::Error {
+    let is_port = matches!(error, portcullis_agent::Error::Listen { .. });
+    let error = anyhow::Error::from(error);
+    match is_port {
+        true => error.context("the node cannot start; choose another port with --kubelet-port"),
+        false => error,
     }
 }
 
@@ -81,6 +91,8 @@ fn host_name() -> anyhow::Result<String> {
 
 /// A node's share of the pod addresses: the first /24 of IPv4.
 fn first_subnet(cidr: &str) -> anyhow::Result<portcullis_agent::Cidr> {
+    let whole: portcullis_agent::Cidr = cidr.parse()?;
+    anyhow::ensure!(!whole.is_ipv6(), "{cidr}: an IPv4 range is wanted");
     let (address, length) = cidr.split_once('/').context("ADDRESS/LENGTH is wanted")?;
     let length: u8 = length.parse()?;
     Ok(format!("{address}/{}", length.max(24)).parse()?)

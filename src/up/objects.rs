@@ -1,13 +1,16 @@
 //! The objects that `up` applies, through the API like anybody's.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::Service,
     networking::v1::{Ingress, IngressClass},
 };
-use kube::{Api, Client, Resource, api::PostParams};
+use kube::{Api, Client, Resource, api::PostParams, runtime::wait::await_condition};
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
 
 /// The default class, in whose name the ingress serves.
 pub async fn ingress_class(client: &Client) -> anyhow::Result<()> {
@@ -42,6 +45,22 @@ pub async fn demo(client: &Client) -> anyhow::Result<()> {
     .await
 }
 
+/// Returns when a pod of the demo is available, or after the limit: then it says so.
+pub async fn demo_available(client: &Client) -> anyhow::Result<()> {
+    let api: Api<Deployment> = Api::default_namespaced(client.clone());
+    let is_available = |found: Option<&Deployment>| {
+        let status = found.and_then(|deployment| deployment.status.as_ref());
+        status.is_some_and(|status| status.available_replicas.unwrap_or_default() > 0)
+    };
+    match timeout(DEMO_LIMIT, await_condition(api, DEMO_NAME, is_available)).await {
+        Ok(waited) => waited.map(drop).context("the demo cannot be watched"),
+        Err(_) => anyhow::bail!(
+            "no pod of it is available after {} s: kubectl describe pods -l app={DEMO_NAME}",
+            DEMO_LIMIT.as_secs()
+        ),
+    }
+}
+
 /// Where the demo answers: names below `localhost` need no resolver (RFC 6761 6.3).
 pub fn demo_url(http_port: u16) -> String {
     match http_port {
@@ -70,6 +89,9 @@ where
 
 const DEMO: &str = include_str!("../../examples/demo/demo.yaml");
 const DEMO_HOST: &str = "demo.localhost";
+const DEMO_NAME: &str = "echo";
+/// Its image is there already: what takes longer will not come by itself.
+const DEMO_LIMIT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
@@ -80,6 +102,7 @@ mod tests {
         let documents: Vec<&str> = DEMO.split("\n---\n").collect();
         assert_eq!(documents.len(), 3);
         let deployment: Deployment = parse(documents[0]).unwrap();
+        assert_eq!(deployment.metadata.name.as_deref(), Some(DEMO_NAME));
         assert_eq!(deployment.spec.replicas, Some(2));
         let service: Service = parse(documents[1]).unwrap();
         assert_eq!(service.metadata.name.as_deref(), Some("echo"));

@@ -19,6 +19,10 @@ pub enum Error {
         cidr: portcullis_nft::Cidr,
         source: std::io::Error,
     },
+    #[error(
+        "another node runs in this network namespace: stop it, or give this one a namespace of its own"
+    )]
+    TableClaimed(#[source] std::io::Error),
     #[error("cannot run `{program}`")]
     Run {
         program: String,

@@ -21,25 +21,31 @@ pub(crate) struct Claim(#[expect(dead_code, reason = "held, never used")] Vec<Un
 
 impl Claim {
     /// # Errors
-    /// [`Error::Claimed`] when a living node of this network namespace has some of them.
-    pub(crate) fn take(pod_cidrs: &[Cidr]) -> Result<Self> {
+    /// [`Error::Claimed`] when a living node of this network namespace has some of them, [`Error::TableClaimed`] when it
+    /// keeps its Services' rules in that table.
+    pub(crate) fn take(pod_cidrs: &[Cidr], table: &str) -> Result<Self> {
         let held = pod_cidrs.iter().map(|cidr| {
             let claimed = |source| Error::Claimed {
                 cidr: *cidr,
                 source,
             };
             let others = || claimed_here().into_iter().filter(|other| other != cidr);
-            let address = SocketAddr::from_abstract_name(format!("{CLAIM}{cidr}"));
-            let held = address.and_then(|address| UnixDatagram::bind_addr(&address));
-            let held = held.map_err(claimed)?;
+            let held = hold(&format!("{CLAIM}{cidr}")).map_err(claimed)?;
             // Looked for only now: of two that start at once, each sees the other or is seen.
             match others().find(|other| other.overlaps(*cidr) && !pod_cidrs.contains(other)) {
                 None => Ok(held),
                 Some(_) => Err(claimed(ErrorKind::AddrInUse.into())),
             }
         });
-        Ok(Claim(held.collect::<Result<_>>()?))
+        let mut held = held.collect::<Result<Vec<_>>>()?;
+        let table = hold(&format!("portcullis table {table}"));
+        held.push(table.map_err(Error::TableClaimed)?);
+        Ok(Claim(held))
     }
+}
+
+fn hold(name: &str) -> std::io::Result<UnixDatagram> {
+    UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)
 }
 
 /// The ranges that are held in this network namespace, by whomever.
@@ -135,14 +141,15 @@ mod tests {
     #[test]
     fn a_range_has_one_holder_at_a_time() {
         let cidr = ["198.51.100.0/24".parse().unwrap()];
-        let first = Claim::take(&cidr).unwrap();
-        let refused = Claim::take(&cidr).err().unwrap().to_string();
+        let first = Claim::take(&cidr, "one").unwrap();
+        let refused = Claim::take(&cidr, "two").err().unwrap().to_string();
         assert!(refused.contains("198.51.100.0/24"), "{refused}");
         let part = ["198.51.100.128/25".parse().unwrap()];
-        assert!(Claim::take(&part).is_err());
+        assert!(Claim::take(&part, "two").is_err());
         let beside = ["198.51.101.0/24".parse().unwrap()];
-        assert!(Claim::take(&beside).is_ok());
+        assert!(Claim::take(&beside, "two").is_ok());
+        assert!(Claim::take(&beside, "one").is_err());
         drop(first);
-        Claim::take(&cidr).unwrap();
+        Claim::take(&cidr, "one").unwrap();
     }
 }

@@ -58,7 +58,7 @@ pub async fn start(config: Config) -> Result<Running> {
     cni::configure(&layout, &programs, &config.pod_cidrs)?;
     let private = config.runtime_endpoint.is_none();
     let claim = private
-        .then(|| Claim::take(&config.pod_cidrs))
+        .then(|| Claim::take(&config.pod_cidrs, &config.table))
         .transpose()?;
     let (containerd, mut cri) = runtime(&config, &layout, &programs).await?;
     match assemble_node(&config, &layout, &mut cri).await {

@@ -49,7 +49,9 @@ pub(super) fn judge(
         let names = list(&restricting);
         match mode {
             Unsupported::Deny => {
-                let reason = format!("not supported yet, so nothing is served: {names}");
+                let reason = format!(
+                    "not supported yet, so its routes answer 503 (--unsupported=serve serves them without): {names}"
+                );
                 tell(findings, reason.clone());
                 denied = Some(reason);
             }

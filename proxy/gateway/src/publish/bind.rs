@@ -26,15 +26,20 @@ pub(crate) fn bind(address: IpAddr, port: u16, count: usize) -> io::Result<Vec<T
     Ok(sockets)
 }
 
+/// Whether nobody else listens there: sockets that share their port bind beside a stranger's that share it, too, and the
+/// kernel would give each a part of the connections.
+///
+/// # Errors
+/// As [`bind`].
+pub(crate) fn alone(address: IpAddr, port: u16) -> io::Result<()> {
+    let address = SocketAddr::new(address, port);
+    let socket = new_socket(address)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
 fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
+    let socket = new_socket(address)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
@@ -43,6 +48,15 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_IDLE))?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+fn new_socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
 }
 
 /// Connections that wait to be accepted, per worker; the kernel caps it at `net.core.somaxconn`.

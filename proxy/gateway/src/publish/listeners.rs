@@ -118,8 +118,12 @@ impl Listeners {
                 return Err(format!("TLS policy {policy} does not exist"));
             }
         }
-        let sockets = bind::bind(spec.address, spec.port, self.workers.len())
-            .map_err(|error| format!("{}: {error}", SocketAddr::new(spec.address, spec.port)))?;
+        let failed = |error| format!("{}: {error}", SocketAddr::new(spec.address, spec.port));
+        let shares = |open: &OpenListener| open.address.port() == spec.port;
+        if !self.open.values().any(shares) {
+            bind::alone(spec.address, spec.port).map_err(failed)?;
+        }
+        let sockets = bind::bind(spec.address, spec.port, self.workers.len()).map_err(failed)?;
         let address = sockets
             .first()
             .and_then(|socket| socket.local_addr().ok())
