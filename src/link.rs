@@ -86,13 +86,14 @@ fn read_all(dir: &Path) -> anyhow::Result<PemFiles> {
     read.collect()
 }
 
-/// Keys first: a certificate without its key would be taken for damaged, a key alone is made anew.
+/// Keys first: a certificate without its key would be taken for damaged, a key alone is made anew. `ca.crt` last: who finds
+/// it finds everything.
 fn write_all(dir: &Path, held: &PemFiles, wanted: &PemFiles) -> anyhow::Result<()> {
     let mut changed: Vec<(&str, &str)> = wanted
         .iter()
         .filter(|(name, text)| held.get(name) != Some(text))
         .collect();
-    changed.sort_by_key(|(name, _)| !name.ends_with(".key"));
+    changed.sort_by_key(|(name, _)| (!name.ends_with(".key"), *name == "ca.crt"));
     for (name, text) in changed {
         files::write_private(&dir.join(name), text)?;
     }

@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use portcullis_conformance::Curl;
 
-use super::alone::{Alone, Mount};
-use super::{EchoServer, Environment, Process, START, Stage, eventually, free_port, serve};
+use super::alone::{Alone, Controller, Mount};
+use super::{
+    EchoServer, Environment, Kubectl, Process, START, Stage, eventually, free_port, serve,
+};
 
 pub(crate) fn controller_and_proxy_meet_by_a_secret(_stage: &Stage) {
     let alone = Alone::start();
@@ -22,34 +24,11 @@ pub(crate) fn controller_and_proxy_meet_by_a_secret(_stage: &Stage) {
         alone.controller("controller", &flags)
     };
     let mut controller = start();
-    let secrets = edge.get_json(&["secrets"]);
-    let mut names: Vec<_> = secrets["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|secret| secret["metadata"]["name"].to_string())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["\"link\"", "\"link-controller\""]);
+    assert_eq!(secrets(&edge), ["link", "link-controller"]);
 
     let server = serve(&alone.kubectl, "secret.test", "first");
     let mut mount = Mount::new(alone.path().join("mount"));
-    let state = alone.path().join("state");
-    let mut proxy = Process::start(
-        alone.path(),
-        "proxy",
-        &[
-            "proxy".to_owned(),
-            format!("--controller=127.0.0.1:{}", controller.link),
-            format!("--pki-dir={}", mount.path().display()),
-            format!("--state-dir={}", state.display()),
-            "--admin-port=0".to_owned(),
-            "--workers=1".to_owned(),
-            "--access-log=off".to_owned(),
-            "--drain-seconds=5".to_owned(),
-        ],
-        Environment::Bare,
-    );
+    let mut proxy = proxy(&alone, &controller, &mount);
     // It waits for its files.
     eventually(START, || {
         match proxy.log().contains("cannot read our own certificate") {
@@ -95,8 +74,34 @@ pub(crate) fn controller_and_proxy_meet_by_a_secret(_stage: &Stage) {
     drop((server, controller));
 }
 
+/// Names of the Secrets that are there.
+fn secrets(kubectl: &Kubectl) -> Vec<String> {
+    let secrets = kubectl.get_json(&["secrets"]);
+    let all = secrets["items"].as_array().into_iter().flatten();
+    let names = all.filter_map(|secret| secret["metadata"]["name"].as_str());
+    let mut names: Vec<String> = names.map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+/// A proxy of that controller, with the files of a mount.
+fn proxy(alone: &Alone, controller: &Controller, mount: &Mount) -> Process {
+    let state = alone.path().join("state");
+    let arguments = [
+        "proxy".to_owned(),
+        format!("--controller=127.0.0.1:{}", controller.link),
+        format!("--pki-dir={}", mount.path().display()),
+        format!("--state-dir={}", state.display()),
+        "--admin-port=0".to_owned(),
+        "--workers=1".to_owned(),
+        "--access-log=off".to_owned(),
+        "--drain-seconds=5".to_owned(),
+    ];
+    Process::start(alone.path(), "proxy", &arguments, Environment::Bare)
+}
+
 /// The same with the port at which proxies know it.
-fn start_at(alone: &Alone, link: u16, ports: &[String]) -> super::alone::Controller {
+fn start_at(alone: &Alone, link: u16, ports: &[String]) -> Controller {
     let listen = format!("--listen=127.0.0.1:{link}");
     let mut flags = vec!["--mtls-secret=edge/link", "--update-status=false", &listen];
     flags.extend(ports.iter().map(String::as_str));

@@ -176,6 +176,11 @@ async fn a_set_says_how_old_it_is() {
     let since = proxy.link.borrow().was_current_at.expect("it was current");
     let age = proxy.link.borrow().set_age(since + Duration::from_secs(7));
     assert_eq!(age, Some(Duration::from_secs(7)));
+    eventually("the file's time", || {
+        let modified = file.metadata().and_then(|file| file.modified());
+        modified.is_ok_and(|at| at == since)
+    })
+    .await;
     drop(proxy);
 
     // A day later, as the file tells it.
