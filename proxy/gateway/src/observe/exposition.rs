@@ -106,7 +106,11 @@ impl Scrape<'_> {
     }
 
     fn gateway_families(&self) -> Vec<MetricFamily> {
-        let mut families = vec![self.connections(), self.accepted()];
+        let mut families = vec![
+            self.connections(),
+            self.accepted(),
+            self.worker_connections(),
+        ];
         families.extend(self.counters().map(|(name, help, value)| {
             let family = plain(&format!("portcullis_{name}"), help, MetricType::COUNTER);
             single(family, counter_metric(value as f64))
@@ -133,14 +137,24 @@ impl Scrape<'_> {
         families
     }
 
-    fn counters(&self) -> [(&'static str, &'static str, u64); 12] {
+    fn counters(&self) -> [(&'static str, &'static str, u64); 14] {
         let counters = &self.shared.counters;
         [
             ("swaps_total", "Tables published", counters.swaps.value()),
             (
                 "accept_pauses_total",
-                "Times that a core stopped accepting because it had enough connections",
+                "Times that a core stopped accepting because all had enough connections",
                 counters.accept_pauses.value(),
+            ),
+            (
+                "connections_handed_over_total",
+                "Accepted connections that a worker gave to one with fewer",
+                counters.handed_over.value(),
+            ),
+            (
+                "idle_connections_closed_total",
+                "Idle client connections closed to make room for new ones",
+                counters.idle_closed.value(),
             ),
             (
                 "upstream_connects_total",
@@ -342,6 +356,20 @@ impl Scrape<'_> {
             let value = self.shared.counters.connections_accepted.value();
             let mut metric = counter_metric(value as f64);
             metric.set_label(self.state_labels(state));
+            family.mut_metric().push(metric);
+        }
+        family
+    }
+
+    fn worker_connections(&self) -> MetricFamily {
+        let mut family = plain(
+            "portcullis_worker_connections",
+            "Open client connections by worker",
+            MetricType::GAUGE,
+        );
+        for (worker, open) in self.shared.connections().enumerate() {
+            let mut metric = gauge_metric(open as f64);
+            metric.set_label(vec![label("worker", &worker.to_string())]);
             family.mut_metric().push(metric);
         }
         family

@@ -89,6 +89,8 @@ pub(crate) struct Observation {
 pub(crate) struct Counters {
     pub connections_accepted: Counter,
     pub accept_pauses: Counter,
+    pub handed_over: Counter,
+    pub idle_closed: Counter,
     pub handshake_failures: Counter,
     pub unmatched_requests: Counter,
     pub refused_requests: Counter,
