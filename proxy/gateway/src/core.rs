@@ -22,7 +22,7 @@ use crate::{
     client::handover::{self, Handed, MIN_UNFAIR, Place},
     clock::{Clock, Deadlines},
     config::Limits,
-    observe::{access_log::LogBuffer, metrics::Counters},
+    observe::{access_log::LogBuffer, counters::Counters},
     publish::link::Published,
     upstream::pool::Pool,
 };

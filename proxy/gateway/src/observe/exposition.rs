@@ -111,7 +111,7 @@ impl Scrape<'_> {
             self.accepted(),
             self.worker_connections(),
         ];
-        families.extend(self.counters().map(|(name, help, value)| {
+        families.extend(self.shared.counters.rows().map(|(name, help, value)| {
             let family = plain(&format!("portcullis_{name}"), help, MetricType::COUNTER);
             single(family, counter_metric(value as f64))
         }));
@@ -135,78 +135,6 @@ impl Scrape<'_> {
             single(family, gauge_metric(value))
         }));
         families
-    }
-
-    fn counters(&self) -> [(&'static str, &'static str, u64); 14] {
-        let counters = &self.shared.counters;
-        [
-            ("swaps_total", "Tables published", counters.swaps.value()),
-            (
-                "accept_pauses_total",
-                "Times that a core stopped accepting because all had enough connections",
-                counters.accept_pauses.value(),
-            ),
-            (
-                "connections_handed_over_total",
-                "Accepted connections that a worker gave to one with fewer",
-                counters.handed_over.value(),
-            ),
-            (
-                "idle_connections_closed_total",
-                "Idle client connections closed to make room for new ones",
-                counters.idle_closed.value(),
-            ),
-            (
-                "upstream_connects_total",
-                "Connections opened to endpoints",
-                counters.upstream_connects.value(),
-            ),
-            (
-                "upstream_connections_refused_total",
-                "Requests answered 503 because a core had all the upstream connections that it may have",
-                counters.upstreams_exhausted.value(),
-            ),
-            (
-                "client_send_timeouts_total",
-                "HTTP/2 streams reset because the client took nothing of the response",
-                counters.send_timeouts.value(),
-            ),
-            (
-                "upstream_stale_connections_total",
-                "Pooled connections found closed when used",
-                counters.stale_connections.value(),
-            ),
-            (
-                "upstream_broken_responses_total",
-                "Responses that an endpoint broke off",
-                counters.upstream_broken.value(),
-            ),
-            (
-                "upstream_retries_total",
-                "Requests sent to another endpoint",
-                counters.retries.value(),
-            ),
-            (
-                "unmatched_requests_total",
-                "Requests without a route",
-                counters.unmatched_requests.value(),
-            ),
-            (
-                "refused_requests_total",
-                "Requests refused for their framing or the size of their head",
-                counters.refused_requests.value(),
-            ),
-            (
-                "tls_handshake_failures_total",
-                "TLS handshakes that failed",
-                counters.handshake_failures.value(),
-            ),
-            (
-                "access_log_dropped_lines_total",
-                "Access log lines dropped because the writer was behind",
-                counters.log_lines_dropped.value(),
-            ),
-        ]
     }
 
     /// A published table is what a reload was: ingress-nginx's dashboards watch these.
