@@ -39,6 +39,15 @@ pub fn apply(gateway: &Gateway, specs: Arc<Specs>) -> Vec<Refusal> {
     report.refusals
 }
 
+/// A data plane holds a descriptor per connection, so the limit of the shell that started it is not for it. Containers
+/// get theirs back: the node starts its runtime with the limit that this process was given.
+pub fn raise_descriptor_limit() {
+    match portcullis_serve::raise_descriptor_limit() {
+        Ok(limit) => tracing::debug!(was = limit.was, is = limit.is, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+}
+
 /// The same without an access log, whatever the controller asks for.
 pub fn without_log(specs: &Specs) -> Arc<Specs> {
     let global = GlobalSpec {

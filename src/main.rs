@@ -38,6 +38,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    if matches!(command, Command::Up(_) | Command::Proxy(_)) {
+        data_plane::raise_descriptor_limit();
+    }
     match command {
         Command::Up(args) => on_threads(up::run(args)),
         Command::Controller(args) => on_threads(controller::run(*args)),

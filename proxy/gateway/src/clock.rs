@@ -67,6 +67,16 @@ impl Deadline {
         self.read_at_ms.store(at_ms, Relaxed);
     }
 
+    /// The peer has nothing to do until then but to ask again: what a core in need may cut short.
+    pub fn arm_idle(&self, at_ms: u64) {
+        self.read_at_ms.store(at_ms | IDLE, Relaxed);
+    }
+
+    fn is_idle(&self) -> bool {
+        let at_ms = self.read_at_ms.load(Relaxed);
+        at_ms != NEVER && at_ms & IDLE != 0
+    }
+
     pub fn disarm_read(&self) {
         self.read_at_ms.store(NEVER, Relaxed);
     }
@@ -88,7 +98,7 @@ impl Deadline {
     }
 
     pub fn read_expired(&self, now_ms: u64) -> bool {
-        self.read_at_ms.load(Relaxed) <= now_ms
+        self.read_at_ms.load(Relaxed) & !IDLE <= now_ms
     }
 
     pub fn write_expired(&self, now_ms: u64) -> bool {
@@ -138,6 +148,23 @@ impl Deadlines {
         deadline
     }
 
+    /// Ends an eighth of the idle peers, those that have been idle for the longest time, as nginx does when it runs out of
+    /// connections. Returns how many.
+    pub fn expire_idle(&self) -> usize {
+        let watched = self.watched.borrow();
+        let mut idle: Vec<&Arc<Deadline>> = watched
+            .iter()
+            .filter(|deadline| Arc::strong_count(deadline) > 1 && deadline.is_idle())
+            .collect();
+        let count = (idle.len() / 8).clamp(1, MAX_EXPIRED_IDLE).min(idle.len());
+        idle.sort_unstable_by_key(|deadline| deadline.read_at_ms.load(Relaxed));
+        for deadline in &idle[..count] {
+            deadline.arm_read(0);
+            deadline.waker.wake();
+        }
+        count
+    }
+
     /// Wakes what has expired, forgets what nobody owns any more. `has_stops` says that some listener has closed since
     /// the last sweep.
     pub fn sweep(&self, now_ms: u64, has_stops: bool) {
@@ -166,3 +193,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(100);
 const FIRST_REQUEST_GRACE_MS: u64 = 500;
 
 const NEVER: u64 = u64::MAX;
+
+/// Marks a read deadline as one of an idle peer: a bit that no time has, so that the mark costs no store of its own.
+const IDLE: u64 = 1 << 63;
+
+/// Idle peers that one look for room ends at most.
+const MAX_EXPIRED_IDLE: usize = 32;

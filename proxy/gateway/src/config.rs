@@ -18,6 +18,9 @@ pub struct Config {
 /// What one worker takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Client connections; none is this worker's share of half of the process's descriptors. A full worker hands over to
+    /// one that is not; when all are full they close idle connections first, then stop accepting.
+    pub connections: Option<usize>,
     /// Connections to endpoints, idle ones too; none is this worker's share of half of the process's descriptors. Beyond
     /// it an idle one is closed for a new one, and when all are in use the answer is 503.
     pub upstream_connections: Option<usize>,
@@ -56,6 +59,7 @@ impl Default for Config {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            connections: None,
             upstream_connections: None,
             send_timeout: Duration::from_secs(60),
         }

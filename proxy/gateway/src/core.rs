@@ -15,11 +15,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use smallvec::SmallVec;
+use tokio::sync::mpsc::Sender;
 
 use crate::{
+    client::handover::{self, Handed, MIN_UNFAIR, Place},
     clock::{Clock, Deadlines},
     config::Limits,
-    observe::{access_log::LogBuffer, metrics::Counters},
+    observe::{access_log::LogBuffer, counters::Counters},
     publish::link::Published,
     upstream::pool::Pool,
 };
@@ -36,6 +39,10 @@ pub(crate) struct Shared {
     pub limits: CoreLimits,
     /// How many listeners have been closed: tells cores to look for connections to let go.
     pub stops: AtomicU64,
+    /// How often a worker has found all of them full: tells the others to let go of idle clients.
+    pub pressure: AtomicU64,
+    /// By worker.
+    pub mailboxes: Box<[Sender<Handed>]>,
     pub origin: Instant,
     pub counters: Counters,
     pub loads: Box<[Load]>,
@@ -78,6 +85,9 @@ pub(crate) struct Core {
     round_robin: RefCell<Vec<u32>>,
     random: RefCell<SmallRng>,
     stops_seen: Cell<u64>,
+    pressure_seen: Cell<u64>,
+    /// Connections from which on a socket may be another worker's, as of the last tick.
+    fair_share: Cell<i64>,
     upstreams_warned_ms: Cell<Option<u64>>,
 }
 
@@ -101,6 +111,8 @@ impl Core {
             round_robin: RefCell::default(),
             random: RefCell::new(SmallRng::from_os_rng()),
             stops_seen: Cell::new(0),
+            pressure_seen: Cell::new(0),
+            fair_share: Cell::new(MIN_UNFAIR),
             upstreams_warned_ms: Cell::new(None),
             shared,
         }
@@ -146,9 +158,31 @@ impl Core {
         &self.shared.loads[self.id]
     }
 
-    /// As many clients are connected as this core takes on.
-    pub fn is_full(&self) -> bool {
-        self.load().connections.load(Relaxed) >= self.shared.limits.connections
+    /// Who serves what this core accepts. Only a core that may have too many looks at the others.
+    pub fn place(&self) -> Place {
+        let mine = self.load().connections.load(Relaxed);
+        let limit = self.shared.limits.connections;
+        if mine < self.fair_share.get() && mine < limit {
+            return Place::Here;
+        }
+        let loads: SmallVec<[i64; 32]> = self.shared.connections().collect();
+        handover::place(self.id, &loads, limit)
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.load().connections.load(Relaxed) < self.shared.limits.connections
+    }
+
+    /// Everybody is full: idle clients go, here at once and elsewhere at the next tick.
+    pub fn make_room(&self) {
+        self.shared.pressure.fetch_add(1, Relaxed);
+        self.let_idle_go();
+    }
+
+    fn let_idle_go(&self) {
+        self.pressure_seen.set(self.shared.pressure.load(Relaxed));
+        let closed = self.deadlines.expire_idle();
+        self.shared.counters.idle_closed.add(closed as u64);
     }
 
     /// Says that requests are refused for want of upstream connections, once in a while.
@@ -183,6 +217,12 @@ impl Core {
         let stops = self.shared.stops.load(Acquire);
         self.deadlines
             .sweep(now_ms, self.stops_seen.replace(stops) != stops);
+        if self.shared.pressure.load(Relaxed) != self.pressure_seen.get() {
+            self.let_idle_go();
+        }
+        let loads = self.shared.connections();
+        let fair_share = handover::fair_share(loads, self.shared.loads.len());
+        self.fair_share.set(fair_share);
         self.pool.sweep(now_ms);
         self.log.flush();
     }
@@ -191,17 +231,20 @@ impl Core {
 impl CoreLimits {
     /// `share` is what the descriptors allow, for clients and for endpoints each.
     pub fn new(limits: &Limits, share: i64) -> Self {
-        let upstreams = limits.upstream_connections.map(i64::try_from);
+        let bound = |asked: Option<usize>| {
+            asked.map_or(share, |count| i64::try_from(count).unwrap_or(i64::MAX))
+        };
         Self {
-            connections: share,
-            upstreams: upstreams.map_or(share, |count| count.unwrap_or(i64::MAX)),
+            connections: bound(limits.connections),
+            upstreams: bound(limits.upstream_connections),
             send_timeout_ms: limits.send_timeout.as_millis() as u64,
         }
     }
 }
 
 impl Shared {
-    pub fn new(workers: usize, limits: CoreLimits) -> Self {
+    /// With a worker per mailbox.
+    pub fn new(mailboxes: Vec<Sender<Handed>>, limits: CoreLimits) -> Self {
         Self {
             unbound: AtomicUsize::new(usize::MAX),
             limits,
@@ -211,12 +254,19 @@ impl Shared {
             stops: AtomicU64::new(0),
             origin: Instant::now(),
             counters: Counters::default(),
-            loads: (0..workers).map(|_| Load::default()).collect(),
+            loads: mailboxes.iter().map(|_| Load::default()).collect(),
+            pressure: AtomicU64::new(0),
+            mailboxes: mailboxes.into(),
         }
     }
 
+    /// Open connections by worker.
+    pub fn connections(&self) -> impl Iterator<Item = i64> + '_ {
+        self.loads.iter().map(|l| l.connections.load(Relaxed))
+    }
+
     pub fn open_connections(&self) -> i64 {
-        self.loads.iter().map(|l| l.connections.load(Relaxed)).sum()
+        self.connections().sum()
     }
 
     pub fn requests_begun(&self) -> i64 {

@@ -139,7 +139,7 @@ impl Drop for Exchange {
                 false => global.keep_alive_timeout_ms,
             };
             let deadline = &self.connection.wire.deadline;
-            deadline.arm_read(core.clock.now_ms() + idle_ms);
+            deadline.arm_idle(core.clock.now_ms() + idle_ms);
         }
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.ended.get_or_insert(now);

@@ -16,7 +16,7 @@ use portcullis_route::{Refusal, spec::Specs};
 use tokio::sync::watch;
 
 use crate::{
-    client::accept,
+    client::{accept, handover},
     config::{Config, Identity},
     control::Link,
     core::{CoreLimits, Shared},
@@ -126,13 +126,22 @@ impl Gateway {
             0 => thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
+        let (mailboxes, inboxes) = handover::mailboxes(count);
         let limits = CoreLimits::new(&config.limits, accept::connections_per_core(count));
-        let shared = Arc::new(Shared::new(count, limits));
+        let shared = Arc::new(Shared::new(mailboxes, limits));
+        tracing::info!(
+            workers = count,
+            connections_per_worker = limits.connections,
+            upstream_connections_per_worker = limits.upstreams,
+            "gateway starts"
+        );
         let (writer, log) = access_log::start(&config.access_log).map_err(StartError::AccessLog)?;
-        let workers = (0..count)
-            .map(|number| {
+        let workers = inboxes
+            .into_iter()
+            .enumerate()
+            .map(|(number, handed)| {
                 let log = LogBuffer::new(writer.clone(), shared.clone());
-                Worker::start(number, shared.clone(), log)
+                Worker::start(number, shared.clone(), handed, log)
                     .map_err(|source| StartError::Worker { number, source })
             })
             .collect::<Result<Vec<Worker>, StartError>>()?;

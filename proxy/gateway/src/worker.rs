@@ -9,13 +9,17 @@ use std::{
 
 use tokio::{
     runtime::{Builder, LocalOptions},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::spawn_local,
 };
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
-    client::{accept, connection::Listening},
+    client::{
+        accept,
+        connection::Listening,
+        handover::{self, Handed},
+    },
     clock::TICK,
     core::{Core, Shared},
     observe::access_log::LogBuffer,
@@ -47,7 +51,12 @@ pub(crate) struct Worker {
 impl Worker {
     /// # Errors
     /// The system refuses a thread or an event queue.
-    pub fn start(id: usize, shared: Arc<Shared>, log: LogBuffer) -> std::io::Result<Self> {
+    pub fn start(
+        id: usize,
+        shared: Arc<Shared>,
+        handed: Receiver<Handed>,
+        log: LogBuffer,
+    ) -> std::io::Result<Self> {
         let (commands, inbox) = unbounded_channel();
         let runtime = || {
             Builder::new_current_thread()
@@ -62,7 +71,7 @@ impl Worker {
                 Ok(runtime) => {
                     let _ = started.send(Ok(()));
                     let core = Rc::new(Core::new(id, shared, log));
-                    runtime.block_on(run(core, inbox));
+                    runtime.block_on(run(core, inbox, handed));
                     runtime.shutdown_background();
                 }
                 Err(error) => {
@@ -79,7 +88,7 @@ impl Worker {
     }
 }
 
-async fn run(core: Rc<Core>, mut inbox: UnboundedReceiver<Command>) {
+async fn run(core: Rc<Core>, mut inbox: UnboundedReceiver<Command>, mut handed: Receiver<Handed>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -94,6 +103,7 @@ async fn run(core: Rc<Core>, mut inbox: UnboundedReceiver<Command>) {
                 }
                 Some(Command::Stop) | None => break,
             },
+            Some(handed) = handed.recv() => handover::adopt(&core, handed),
             _ = ticks.tick() => core.tick(),
         }
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::Archive;
 use crate::layout::Layout;
 use crate::programs::Programs;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
@@ -49,7 +50,7 @@ impl Containerd {
         let errors = log
             .try_clone()
             .map_err(Error::file(layout.containerd_log()))?;
-        let child = Command::new(&programs.containerd)
+        let child = with_inherited_limits(&programs.containerd)
             .arg("--config")
             .arg(layout.containerd_config())
             .stdin(Stdio::null())
@@ -189,6 +190,20 @@ impl Containerd {
 /// The containerd namespace that its CRI service works in.
 pub(crate) const NAMESPACE: &str = "k8s.io";
 /// It is up within 300 ms on an idle machine; a loaded one gets time.
+/// What starts a program with the limit of open files that this process was given, not with the one that its data plane
+/// has raised: containers inherit it. A shell sets it, because nothing but `unsafe` code could between fork and exec.
+fn with_inherited_limits(program: &Path) -> Command {
+    let Some(soft_limit) = portcullis_serve::inherited_soft_limit() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", "ulimit -S -n \"$0\" && exec \"$@\""])
+        .arg(soft_limit.to_string())
+        .arg(program);
+    command
+}
+
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const START_POLL: Duration = Duration::from_millis(20);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);

@@ -8,7 +8,10 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::connection::{self, Listening, OpenConnection};
+use super::{
+    connection::{self, Listening, OpenConnection},
+    handover::{Place, hand_over},
+};
 use crate::core::Core;
 
 pub(crate) async fn run(core: Rc<Core>, listening: Listening, socket: std::net::TcpListener) {
@@ -20,25 +23,51 @@ pub(crate) async fn run(core: Rc<Core>, listening: Listening, socket: std::net::
             return;
         }
     };
-    let mut was_full = false;
     loop {
-        let is_full = core.is_full();
-        if is_full && !was_full {
-            core.shared.counters.accept_pauses.add(1);
-            tracing::warn!("as many connections as descriptors allow, pausing");
-        }
-        was_full = is_full;
         tokio::select! {
             biased;
             () = listening.stop.cancelled() => break,
-            () = tokio::time::sleep(ACCEPT_PAUSE), if is_full => {}
-            accepted = listener.accept(), if !is_full => match accepted {
-                Ok((stream, peer)) => serve(&core, &listening, stream, peer),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(&core, &listening, stream, peer).await,
                 Err(error) => pause_after(&error).await,
             }
         }
     }
     drain(&core, &listening, listener);
+}
+
+/// Finds a worker for an accepted socket. While nobody has room it waits with that one, and accepts no other.
+async fn admit(
+    core: &Rc<Core>,
+    listening: &Rc<Listening>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let mut has_waited = false;
+    loop {
+        match core.place() {
+            Place::Here => return serve(core, listening, stream, peer),
+            Place::At(worker) => match hand_over(core, worker, listening, stream, peer) {
+                Ok(()) => return,
+                Err(back) if core.has_room() => return serve(core, listening, back, peer),
+                Err(back) => stream = back,
+            },
+            Place::Nowhere => core.make_room(),
+        }
+        if !has_waited {
+            core.shared.counters.accept_pauses.add(1);
+            tracing::warn!(
+                core = core.id,
+                "as many connections as the limit allows, pausing"
+            );
+        }
+        has_waited = true;
+        tokio::select! {
+            // It has connected in time.
+            () = listening.stop.cancelled() => return serve(core, listening, stream, peer),
+            () = tokio::time::sleep(ACCEPT_PAUSE) => {}
+        }
+    }
 }
 
 /// Whoever has connected before the socket closes is served.
@@ -101,6 +130,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        client::handover,
         config::{AccessLogTarget, Limits},
         core::{CoreLimits, Shared},
         observe::access_log::{self, LogBuffer},
@@ -117,7 +147,9 @@ mod tests {
 
     #[test]
     fn a_full_core_accepts_again_when_there_is_room() {
-        let shared = Arc::new(Shared::new(1, CoreLimits::new(&Limits::default(), 2)));
+        let (mailboxes, _inboxes) = handover::mailboxes(1);
+        let limits = CoreLimits::new(&Limits::default(), 2);
+        let shared = Arc::new(Shared::new(mailboxes, limits));
         let (writer, _log) = access_log::start(&AccessLogTarget::Stdout).unwrap();
         let log = LogBuffer::new(writer, shared.clone());
         let core = Rc::new(Core::new(0, shared.clone(), log));

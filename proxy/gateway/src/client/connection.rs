@@ -220,6 +220,11 @@ impl OpenConnection {
         core.shared.counters.connections_accepted.add(1);
         Self { core: core.clone() }
     }
+
+    /// For a connection that was counted when it was handed over.
+    pub fn adopt(core: &Rc<Core>) -> Self {
+        Self { core: core.clone() }
+    }
 }
 
 impl Drop for OpenConnection {

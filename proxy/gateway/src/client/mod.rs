@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod framing;
+pub(crate) mod handover;
 pub(crate) mod head;
 pub(crate) mod heads;
 pub(crate) mod io;

@@ -106,8 +106,12 @@ impl Scrape<'_> {
     }
 
     fn gateway_families(&self) -> Vec<MetricFamily> {
-        let mut families = vec![self.connections(), self.accepted()];
-        families.extend(self.counters().map(|(name, help, value)| {
+        let mut families = vec![
+            self.connections(),
+            self.accepted(),
+            self.worker_connections(),
+        ];
+        families.extend(self.shared.counters.rows().map(|(name, help, value)| {
             let family = plain(&format!("portcullis_{name}"), help, MetricType::COUNTER);
             single(family, counter_metric(value as f64))
         }));
@@ -131,68 +135,6 @@ impl Scrape<'_> {
             single(family, gauge_metric(value))
         }));
         families
-    }
-
-    fn counters(&self) -> [(&'static str, &'static str, u64); 12] {
-        let counters = &self.shared.counters;
-        [
-            ("swaps_total", "Tables published", counters.swaps.value()),
-            (
-                "accept_pauses_total",
-                "Times that a core stopped accepting because it had enough connections",
-                counters.accept_pauses.value(),
-            ),
-            (
-                "upstream_connects_total",
-                "Connections opened to endpoints",
-                counters.upstream_connects.value(),
-            ),
-            (
-                "upstream_connections_refused_total",
-                "Requests answered 503 because a core had all the upstream connections that it may have",
-                counters.upstreams_exhausted.value(),
-            ),
-            (
-                "client_send_timeouts_total",
-                "HTTP/2 streams reset because the client took nothing of the response",
-                counters.send_timeouts.value(),
-            ),
-            (
-                "upstream_stale_connections_total",
-                "Pooled connections found closed when used",
-                counters.stale_connections.value(),
-            ),
-            (
-                "upstream_broken_responses_total",
-                "Responses that an endpoint broke off",
-                counters.upstream_broken.value(),
-            ),
-            (
-                "upstream_retries_total",
-                "Requests sent to another endpoint",
-                counters.retries.value(),
-            ),
-            (
-                "unmatched_requests_total",
-                "Requests without a route",
-                counters.unmatched_requests.value(),
-            ),
-            (
-                "refused_requests_total",
-                "Requests refused for their framing or the size of their head",
-                counters.refused_requests.value(),
-            ),
-            (
-                "tls_handshake_failures_total",
-                "TLS handshakes that failed",
-                counters.handshake_failures.value(),
-            ),
-            (
-                "access_log_dropped_lines_total",
-                "Access log lines dropped because the writer was behind",
-                counters.log_lines_dropped.value(),
-            ),
-        ]
     }
 
     /// A published table is what a reload was: ingress-nginx's dashboards watch these.
@@ -342,6 +284,20 @@ impl Scrape<'_> {
             let value = self.shared.counters.connections_accepted.value();
             let mut metric = counter_metric(value as f64);
             metric.set_label(self.state_labels(state));
+            family.mut_metric().push(metric);
+        }
+        family
+    }
+
+    fn worker_connections(&self) -> MetricFamily {
+        let mut family = plain(
+            "portcullis_worker_connections",
+            "Open client connections by worker",
+            MetricType::GAUGE,
+        );
+        for (worker, open) in self.shared.connections().enumerate() {
+            let mut metric = gauge_metric(open as f64);
+            metric.set_label(vec![label("worker", &worker.to_string())]);
             family.mut_metric().push(metric);
         }
         family

@@ -1,9 +1,9 @@
-//! Counters: per-core cells for request series, relaxed atomics for the rest. Nothing is summed before a scrape.
+//! Request series: cells per route, outcome and core. Nothing is summed before a scrape.
 
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -82,37 +82,6 @@ pub(crate) struct Observation {
     pub response_s: Option<f64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
-}
-
-/// Process-wide counters.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub connections_accepted: Counter,
-    pub accept_pauses: Counter,
-    pub handshake_failures: Counter,
-    pub unmatched_requests: Counter,
-    pub refused_requests: Counter,
-    pub send_timeouts: Counter,
-    pub upstreams_exhausted: Counter,
-    pub upstream_connects: Counter,
-    pub upstream_broken: Counter,
-    pub stale_connections: Counter,
-    pub retries: Counter,
-    pub swaps: Counter,
-    pub log_lines_dropped: Counter,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn add(&self, count: u64) {
-        self.0.fetch_add(count, Relaxed);
-    }
-
-    pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
 }
 
 impl RouteSeries {

@@ -1,5 +1,6 @@
 //! The gateway from outside: real sockets, small origins, port 0.
 
+mod balancing;
 mod changing;
 mod listening;
 mod observing;
