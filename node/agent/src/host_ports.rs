@@ -31,14 +31,18 @@ impl HostPorts {
 
     /// Tries to hold what is wanted and not held yet; what is held then.
     pub(crate) async fn hold(&mut self, wanted: &BTreeSet<HostPort>) -> BTreeSet<HostPort> {
-        self.refused.clear();
+        let named = std::mem::take(&mut self.refused);
         for port in wanted {
             if self.held.contains_key(port) {
                 continue;
             }
             match self.bind(*port) {
                 Ok(socket) => drop(self.held.insert(*port, socket)),
-                Err(holder) => drop(self.refused.insert(*port, holder)),
+                // Looking for a name costs a walk over all processes, so one is kept as long as the port is.
+                Err(holder) => {
+                    let named = named.get(port).cloned();
+                    self.refused.insert(*port, named.unwrap_or(holder));
+                }
             }
         }
         self.name_holders().await;
@@ -62,14 +66,21 @@ impl HostPorts {
             .collect()
     }
 
+    /// Somebody else has a port who may give it back: not who has reserved it.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.refused.is_empty()
+        self.refused
+            .keys()
+            .any(|port| self.reserver(port).is_none())
+    }
+
+    fn reserver(&self, port: &HostPort) -> Option<&String> {
+        let reserved = self.reserved.get(&port.port);
+        reserved.filter(|_| port.protocol == Protocol::Tcp)
     }
 
     /// The error says who has it, as far as is known yet.
     fn bind(&self, port: HostPort) -> Result<Option<Socket>, String> {
-        let reserved = self.reserved.get(&port.port);
-        if let Some(name) = reserved.filter(|_| port.protocol == Protocol::Tcp) {
+        if let Some(name) = self.reserver(&port) {
             return Err(name.clone());
         }
         match bind(port) {
@@ -200,5 +211,6 @@ mod tests {
         assert!(ports.hold(&wanted).await.is_empty());
         TcpListener::bind(format!("127.0.0.1:{number}")).unwrap();
         assert_eq!(ports.report()[&format!("{number}/TCP")], "the ingress");
+        assert!(!ports.is_waiting(), "it will not be given back");
     }
 }

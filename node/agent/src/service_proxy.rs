@@ -120,4 +120,4 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_LIMIT: Duration = Duration::from_secs(30);
 /// How soon a port that its process gave up is ours.
-const PORT_RETRY: Duration = Duration::from_secs(1);
+const PORT_RETRY: Duration = Duration::from_secs(2);
