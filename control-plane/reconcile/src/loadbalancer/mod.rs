@@ -110,7 +110,8 @@ fn release(service: &Service) -> Plan {
             .filter(|finalizer| *finalizer != FINALIZER)
             .collect();
         let version = service.metadata.resource_version.as_deref();
-        plan.actions.push(Action::Patch {
+        // By the subresource, as upstream's controller does: its role lets it change nothing else of a Service.
+        plan.actions.push(Action::PatchStatus {
             target: Target::of(service),
             patch: json!({"metadata": {"finalizers": kept, "resourceVersion": version}}),
         });
