@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -30,6 +31,7 @@ pub struct ApiServer {
 pub struct Settings<'a> {
     pub kubeconfig: Option<&'a Path>,
     pub service_cidr: &'a str,
+    pub node_ports: RangeInclusive<u16>,
     pub advertise_address: Option<IpAddr>,
     /// Where this machine's own pods see it, whatever other addresses it has.
     pub pod_gateway: Option<IpAddr>,
@@ -49,6 +51,7 @@ pub async fn run(args: ApiserverArgs) -> anyhow::Result<()> {
     let settings = Settings {
         kubeconfig: args.kubeconfig.as_deref(),
         service_cidr: &args.service_cluster_ip_range,
+        node_ports: args.service_node_port_range.clone(),
         advertise_address: args.advertise_address,
         pod_gateway: None,
         authorization: args.authorization_mode.into(),
@@ -89,6 +92,7 @@ impl ApiServer {
         let store = RedbStore::open(&data_dir.join("store.redb"), RedbConfig::default())?;
         let config = Config {
             service_cidr,
+            node_ports: settings.node_ports.clone(),
             authorization: settings.authorization,
             advertise_address: advertised,
             ..Config::default()

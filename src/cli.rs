@@ -1,6 +1,6 @@
 //! The command line: names and defaults that scripts and tests rely on.
 
-use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use portcullis_daemon::ObjectKey;
@@ -78,6 +78,9 @@ pub struct UpArgs {
     /// Addresses of Services
     #[arg(long, default_value = "10.43.0.0/16")]
     pub service_cidr: String,
+    /// Ports that Services of type NodePort and LoadBalancer get on the node
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    pub service_node_port_range: RangeInclusive<u16>,
     /// Name of the node [default: the host's name]
     #[arg(long, value_parser = node_name)]
     pub node_name: Option<String>,
@@ -252,6 +255,9 @@ pub struct ApiserverArgs {
     /// Addresses of Services
     #[arg(long, default_value = "10.43.0.0/16")]
     pub service_cluster_ip_range: String,
+    /// Ports that Services of type NodePort and LoadBalancer get on every node
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    pub service_node_port_range: RangeInclusive<u16>,
     /// Who decides what a request may do
     #[arg(long, value_enum, default_value_t = AuthorizationMode::Rbac)]
     pub authorization_mode: AuthorizationMode,
@@ -342,6 +348,22 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `FIRST-LAST`, or `FIRST+COUNT` as upstream's flag also takes it.
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let number = |text: &str| text.trim().parse::<u16>().ok();
+    let range = match text.split_once('-') {
+        Some((first, last)) => number(first).zip(number(last)),
+        None => text.split_once('+').and_then(|(first, more)| {
+            let first = number(first)?;
+            Some((first, first.checked_add(number(more)?)?))
+        }),
+    };
+    match range {
+        Some((first, last)) if 0 < first && first <= last => Ok(first..=last),
+        _ => Err("a range such as 30000-32767 is wanted".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,6 +399,15 @@ mod tests {
         assert_eq!(service.publish_service, Some(key));
         assert!(controller(&["--publish-service=proxies"]).is_none());
         assert!(controller(&["--mtls-secret=a/b", "--pki-dir=c"]).is_none());
+    }
+
+    #[test]
+    fn port_ranges_are_read_both_ways() {
+        assert_eq!(port_range("30000-32767"), Ok(30_000..=32_767));
+        assert_eq!(port_range("30000+2767"), Ok(30_000..=32_767));
+        for bad in ["", "30000", "0-9", "9-8", "65535+1", "1-65536"] {
+            assert!(port_range(bad).is_err(), "{bad}");
+        }
     }
 }
 

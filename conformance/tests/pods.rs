@@ -1,5 +1,7 @@
 //! Real pods behind the ingress: the demo, scaling under load, logs, probes.
 
+#[path = "pods/balanced.rs"]
+mod balanced;
 #[path = "pods/identity.rs"]
 mod identity;
 
@@ -7,6 +9,10 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use balanced::{
+    a_load_balancer_is_served_on_the_nodes_address,
+    a_port_in_use_leaves_a_load_balancer_pending_until_it_is_free,
+};
 use identity::{
     a_pod_talks_to_the_api_as_its_service_account, create_token_gives_what_was_asked_for,
     the_authority_is_in_every_namespace_and_comes_back,
@@ -36,6 +42,8 @@ const SCENARIOS: &[Shared] = scenarios![
     a_pod_talks_to_the_api_as_its_service_account,
     create_token_gives_what_was_asked_for,
     the_authority_is_in_every_namespace_and_comes_back,
+    a_load_balancer_is_served_on_the_nodes_address,
+    a_port_in_use_leaves_a_load_balancer_pending_until_it_is_free,
 ];
 
 fn a_deployment_is_served(stage: &Stage) {

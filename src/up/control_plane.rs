@@ -36,6 +36,7 @@ impl ControlPlane {
         let settings = Settings {
             kubeconfig: args.kubeconfig.as_deref(),
             service_cidr: &args.service_cidr,
+            node_ports: args.service_node_port_range.clone(),
             advertise_address: args.advertise_address,
             pod_gateway,
             authorization: AuthorizationMode::Rbac,

@@ -104,9 +104,14 @@ impl Cluster {
         let node = async {
             match args.no_node {
                 true => Ok(None),
-                false => Node::start(args, data_dir.path(), control_plane)
-                    .await
-                    .map(Some),
+                false => Node::start(
+                    args,
+                    data_dir.path(),
+                    control_plane,
+                    [http_port, https_port],
+                )
+                .await
+                .map(Some),
             }
         };
         let ingress = Ingress::start(args, control_plane, http_port, https_port);

@@ -21,6 +21,7 @@ impl Node {
         args: &UpArgs,
         data_dir: &Path,
         control_plane: &ControlPlane,
+        ingress_ports: [u16; 2],
     ) -> anyhow::Result<Self> {
         let name = match &args.node_name {
             Some(name) => name.clone(),
@@ -39,6 +40,9 @@ impl Node {
         config.pod_cidrs = vec![first_subnet(&args.pod_cidr).context("--pod-cidr")?];
         config.cluster_cidrs = vec![args.pod_cidr.parse().context("--pod-cidr")?];
         config.node_ips = addresses.to_vec();
+        // The ingress opens its ports while the node starts, and Services of an earlier run may want the same.
+        let reserved = ingress_ports.map(|port| (port, "the ingress of portcullis".to_owned()));
+        config.reserved_ports = reserved.into();
         config.kubelet_address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, args.kubelet_port));
         config.serving = Some(Serving {
             certificate_pem: serving.certificate_pem,

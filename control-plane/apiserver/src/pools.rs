@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_resource::error::{ApiError, FieldError};
 use portcullis_resource::kind::KindSpec;
-use portcullis_resource::prepare::{Allocated, IpFamily, ServiceNeed};
+use portcullis_resource::prepare::{Allocated, IpFamily, NamedPort, ServiceNeed};
 use rand::Rng;
 use serde_json::{Value, json};
 
@@ -95,14 +95,14 @@ impl Pools {
         own: &Holdings,
         need: &ServiceNeed,
     ) -> Result<(), FieldError> {
+        check_families(need)?;
         let mut taken = self.lock();
         let held = &mut reservation.held;
         for address in &need.named_ips {
             let IpAddr::V4(named) = address else {
-                return Err(address_error(
-                    *address,
-                    "provided IP family is not configured on this cluster",
-                ));
+                let value = json!([address.to_string()]);
+                let detail = "IPv6 is not configured on this cluster";
+                return Err(FieldError::invalid("spec.clusterIPs[0]", &value, detail));
             };
             if own.addresses.contains(named) {
                 continue;
@@ -119,7 +119,7 @@ impl Pools {
             }
             held.addresses.insert(*named);
         }
-        for port in &need.named_node_ports {
+        for NamedPort { field, port } in &need.named_node_ports {
             if own.ports.contains(port) || held.ports.contains(port) {
                 continue;
             }
@@ -128,22 +128,15 @@ impl Pools {
                 let detail = format!(
                     "provided port is not in the valid range. The range of valid ports is {from}-{to}"
                 );
-                return Err(port_error(*port, &detail));
+                return Err(FieldError::invalid(field, &json!(port), detail));
             }
             if !taken.ports.insert(*port) {
-                return Err(port_error(*port, "provided port is already allocated"));
+                let detail = "provided port is already allocated";
+                return Err(FieldError::invalid(field, &json!(port), detail));
             }
             held.ports.insert(*port);
         }
-        for family in &need.cluster_ips {
-            if *family == IpFamily::V6 {
-                let detail = "this cluster is not configured for IPv6 Services";
-                return Err(FieldError::invalid(
-                    "spec.ipFamilies[0]",
-                    &json!("IPv6"),
-                    detail,
-                ));
-            }
+        for _ in &need.cluster_ips {
             let address = self.free_address(&mut taken)?;
             held.addresses.insert(address);
             reservation.allocated.cluster_ips.push(IpAddr::V4(address));
@@ -183,15 +176,23 @@ impl Pools {
         })
     }
 
+    /// From the upper part of the range first, for the same reason (KEP-3668).
     fn free_port(&self, taken: &mut Taken) -> Result<u16, FieldError> {
         let (from, to) = (
             u32::from(*self.node_ports.start()),
             u32::from(*self.node_ports.end()),
         );
-        let free = pick(from, to, |n| {
+        let size = (to + 1).saturating_sub(from);
+        let by_hand = match size {
+            0..16 => 0,
+            _ => (size / 32).clamp(16, 128),
+        };
+        let mut take = |n| {
             let port = u16::try_from(n).ok()?;
             taken.ports.insert(port).then_some(port)
-        });
+        };
+        let free = pick(from + by_hand, to, &mut take);
+        let free = free.or_else(|| pick(from, from + by_hand, &mut take));
         free.ok_or_else(|| {
             FieldError::invalid(
                 "spec.ports",
@@ -292,8 +293,21 @@ fn address_error(address: IpAddr, detail: &str) -> FieldError {
     )
 }
 
-fn port_error(port: u16, detail: &str) -> FieldError {
-    FieldError::invalid("spec.ports[0].nodePort", &json!(port), detail)
+/// The Services of this cluster are IPv4's.
+fn check_families(need: &ServiceNeed) -> Result<(), FieldError> {
+    if need.dual_stack {
+        let detail = "this cluster is not configured for dual-stack services";
+        let value = json!("RequireDualStack");
+        return Err(FieldError::invalid("spec.ipFamilyPolicy", &value, detail));
+    }
+    match need.families.iter().position(|f| *f == IpFamily::V6) {
+        None => Ok(()),
+        Some(index) => Err(FieldError::invalid(
+            format!("spec.ipFamilies[{index}]"),
+            &json!("IPv6"),
+            "not configured on this cluster",
+        )),
+    }
 }
 
 /// The first address of the range is the `kubernetes` Service's.

@@ -23,6 +23,7 @@ use crate::collect::{Collector, Gates, SharedGraph, Watches};
 use crate::controllers::clusterrole::ClusterRoles;
 use crate::controllers::deployment::Deployments;
 use crate::controllers::endpointslice::EndpointSlices;
+use crate::controllers::loadbalancer::LoadBalancers;
 use crate::controllers::namespace::Namespaces;
 use crate::controllers::node::Nodes;
 use crate::controllers::podgc::PodGc;
@@ -155,6 +156,9 @@ impl Parts {
         });
         self.add(|parts, queue| {
             EndpointSlices::new(&services, &parts.pods, &slices, &parts.nodes, queue)
+        });
+        self.add(|parts, queue| {
+            LoadBalancers::new(&services, &parts.nodes, &parts.pods, &slices, queue)
         });
         self.add(|parts, queue| {
             Namespaces::new(

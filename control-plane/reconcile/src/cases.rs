@@ -15,8 +15,8 @@ use crate::expectations::{Expectations, Written};
 use crate::garbage::{Graph, Presence};
 use crate::replicaset::{Failure, Stage};
 use crate::{
-    Plan, Resource, clusterrole, deployment, endpointslice, garbage, namespace, node, podgc,
-    replicaset, rootca, serviceaccount,
+    Plan, Resource, clusterrole, deployment, endpointslice, garbage, loadbalancer, namespace, node,
+    podgc, replicaset, rootca, serviceaccount,
 };
 
 /// What one case observes.
@@ -85,6 +85,16 @@ impl Case {
             "deployment" => self.deployment(),
             "replicaset" => self.replica_set(),
             "endpointslice" => self.endpoint_slice(),
+            "loadbalancer" => {
+                let observed = loadbalancer::Observed {
+                    service: &self.subject(),
+                    services: &self.all(),
+                    nodes: &self.all(),
+                    pods: &self.all(),
+                    slices: &self.all(),
+                };
+                loadbalancer::plan(&observed, self.now)
+            }
             "namespace" => self.namespace(),
             "garbage" => self.garbage(),
             "node" => {

@@ -1,7 +1,7 @@
 //! Pure controllers: what is observed goes in, a [`Plan`] comes out.
 //!
-//! *Owns*: every decision of the workload, endpoint, namespace, garbage, node, role and default-object controllers, and the
-//! bookkeeping ([`expectations`]) that keeps a stale cache from being acted on twice.
+//! *Owns*: every decision of the workload, endpoint, load balancer, namespace, garbage, node, role and default-object
+//! controllers, and the bookkeeping ([`expectations`]) that keeps a stale cache from being acted on twice.
 //! *Does not own*: watches, queues, API calls, the clock. `now` is an argument, names are made by the API server.
 //! *Entry point*: one `plan(&observed, now) -> Plan` per module.
 
@@ -10,6 +10,7 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod expectations;
 pub mod garbage;
+pub mod loadbalancer;
 pub mod namespace;
 pub mod node;
 pub mod owner;

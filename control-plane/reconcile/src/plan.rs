@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -187,6 +187,7 @@ pub enum Object {
     Node(Box<Node>),
     Pod(Box<Pod>),
     ReplicaSet(Box<ReplicaSet>),
+    Service(Box<Service>),
     ServiceAccount(Box<ServiceAccount>),
 }
 
@@ -201,6 +202,7 @@ impl Object {
             Self::Node(object) => Target::of(&**object),
             Self::Pod(object) => Target::of(&**object),
             Self::ReplicaSet(object) => Target::of(&**object),
+            Self::Service(object) => Target::of(&**object),
             Self::ServiceAccount(object) => Target::of(&**object),
         }
     }

@@ -3,6 +3,7 @@
 use crate::image::Image;
 use crate::kubelet::Serving;
 use portcullis_nft::Cidr;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Empty: found out.
     pub node_ips: Vec<IpAddr>,
+    /// TCP ports of this machine that others of this process are about to use, with their names: no load balancer gets them.
+    pub reserved_ports: BTreeMap<u16, String>,
     /// Where the kubelet API listens; port 0 takes any.
     pub kubelet_address: SocketAddr,
     /// `None` leaves the kubelet API out (`kubectl logs` then does not work).
@@ -62,6 +65,7 @@ impl Config {
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".into(),
             node_ips: Vec::new(),
+            reserved_ports: BTreeMap::new(),
             kubelet_address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             serving: None,
             runtime_endpoint: None,

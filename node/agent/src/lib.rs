@@ -11,6 +11,8 @@ mod containerd;
 mod cri;
 mod error;
 mod events;
+mod health_checks;
+mod host_ports;
 mod image;
 mod kubelet;
 mod layout;

@@ -1,6 +1,7 @@
 //! The node as an API object: registered, kept alive by its Lease, its status refreshed when it changes.
 
 use crate::error::{Error, Result};
+use crate::host_ports::Report;
 use crate::node::Node;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -28,6 +29,8 @@ pub(crate) struct Registration {
     pub runtime: (String, String),
     /// Moves when the runtime has gone or come back.
     pub runtime_changes: watch::Receiver<u64>,
+    /// Which ports load balancers may use here.
+    pub host_ports: watch::Receiver<Report>,
 }
 
 impl Registration {
@@ -41,7 +44,7 @@ impl Registration {
             .map_err(failed("look up"))?
         {
             Some(current) => {
-                let patch = json!({"metadata": {"labels": self.labels()}, "spec": {"podCIDR": self.pod_cidr(), "podCIDRs": self.cidrs()}});
+                let patch = json!({"metadata": {"labels": self.labels(), "annotations": self.annotations()}, "spec": {"podCIDR": self.pod_cidr(), "podCIDRs": self.cidrs()}});
                 let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
                 nodes
                     .patch(&self.node.name, &parameters, &patch)
@@ -71,9 +74,11 @@ impl Registration {
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(()) = self.runtime_changes.changed() => {
-                    if let Err(error) = self.register().await {
-                        tracing::warn!("{error}");
-                    }
+                    status_due = self.refresh().await;
+                    continue;
+                }
+                Ok(()) = self.host_ports.changed() => {
+                    status_due = self.refresh().await;
                     continue;
                 }
             }
@@ -83,10 +88,20 @@ impl Registration {
                 Err(_) => tracing::debug!("the node's Lease was not renewed in time"),
             }
             if tokio::time::Instant::now() >= status_due {
-                status_due = tokio::time::Instant::now() + STATUS_PERIOD;
-                if let Err(error) = self.register().await {
-                    tracing::warn!("{error}");
-                }
+                status_due = self.refresh().await;
+            }
+        }
+    }
+
+    /// Says anew what this node is; when to do so again.
+    async fn refresh(&self) -> tokio::time::Instant {
+        let now = tokio::time::Instant::now();
+        match self.register().await {
+            Ok(_) => now + STATUS_PERIOD,
+            // With the next tick.
+            Err(error) => {
+                tracing::warn!("{error}");
+                now
             }
         }
     }
@@ -156,6 +171,7 @@ impl Registration {
             metadata: ObjectMeta {
                 name: Some(self.node.name.clone()),
                 labels: Some(self.labels()),
+                annotations: Some(self.annotations()),
                 ..ObjectMeta::default()
             },
             spec: Some(NodeSpec {
@@ -179,6 +195,11 @@ impl Registration {
         labels
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into()
+    }
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let ports = json!(*self.host_ports.borrow()).to_string();
+        BTreeMap::from([(HOST_PORTS.to_owned(), ports)])
     }
 
     fn pod_cidr(&self) -> Option<String> {
@@ -338,6 +359,8 @@ impl Registration {
     }
 }
 
+/// What this node has for load balancers: JSON, `80/TCP` → who has the port instead, or nothing when it can be used.
+const HOST_PORTS: &str = "portcullis.dev/host-ports";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Upstream's rhythm: renewed every 10 s, valid for 40 s, status at least every 5 min.
 const LEASE_PERIOD: Duration = Duration::from_secs(10);

@@ -5,6 +5,8 @@ use crate::config::Config;
 use crate::containerd::{self, Containerd, Keeper, Recipe};
 use crate::cri::{Cri, labels};
 use crate::error::{Error, Result};
+use crate::health_checks::HealthChecks;
+use crate::host_ports::{HostPorts, Report};
 use crate::image::Archive;
 use crate::layout::Layout;
 use crate::links::{self, Claim};
@@ -230,6 +232,7 @@ fn wire(
     } = parts;
     let (registered, registered_seen) = watch::channel(false);
     let (programmed, programmed_seen) = watch::channel(false);
+    let (report, host_ports) = watch::channel(Report::default());
     let (events, runtime_events) = mpsc::channel(EVENT_BUFFER);
     let mut tasks = JoinSet::new();
     tasks.spawn(node.services.clone().follow(node.client.clone()));
@@ -239,8 +242,11 @@ fn wire(
             table: config.table.clone(),
             cluster_pods: config.cluster_cidrs,
         },
-        node_name: node.name.clone(),
+        node: node.clone(),
         nft: programs.nft.clone(),
+        host_ports: HostPorts::new(config.reserved_ports),
+        health_checks: HealthChecks::new(drain.clone()),
+        report,
         programmed,
     };
     tasks.spawn(proxy.run());
@@ -250,6 +256,7 @@ fn wire(
         pod_cidrs: config.pod_cidrs,
         runtime: version,
         runtime_changes,
+        host_ports,
     };
     tasks.spawn(register(registration, registered));
     tasks.spawn(recorder::write(

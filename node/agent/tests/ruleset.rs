@@ -1,6 +1,8 @@
 //! The rendered ruleset in a real kernel: a router, two pods and a client, each in a network namespace of its own.
 
-use portcullis_nft::{Network, render, service_ports};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use portcullis_nft::{Here, Network, render, service_ports, wanted_ports};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -162,59 +164,96 @@ fn sh(command: &str) {
     assert!(status.success(), "{command}");
 }
 
-fn ruleset() -> String {
-    let service = |name: &str, v4: &str, v6: &str, extra: serde_json::Value| {
-        let mut spec = json!({"type": "NodePort", "clusterIP": v4, "clusterIPs": [v4, v6], "ports": [{"port": 80, "protocol": "TCP"}]});
-        spec.as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
-        serde_json::from_value(
-            json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec}),
-        )
+fn service(name: &str, host: u8, extra: serde_json::Value) -> Service {
+    let (v4, v6) = (format!("10.243.0.{host}"), format!("fd43::{host}"));
+    let mut spec = json!({"type": "NodePort", "clusterIP": v4, "clusterIPs": [v4, v6], "ports": [{"port": 80, "protocol": "TCP"}]});
+    spec.as_object_mut()
         .unwrap()
-    };
-    let services: Vec<_> = vec![
-        service(
-            "web",
-            "10.243.0.1",
-            "fd43::1",
-            json!({"ports": [{"port": 80, "nodePort": 30080}]}),
+        .extend(extra.as_object().unwrap().clone());
+    let metadata = json!({"name": name, "namespace": "default"});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+}
+
+/// On the router's own addresses.
+fn balanced(name: &str, host: u8, port: u16, extra: serde_json::Value) -> Service {
+    let mut service = service(name, host, extra);
+    let spec = service.spec.as_mut().unwrap();
+    spec.type_ = Some("LoadBalancer".into());
+    spec.ports.as_mut().unwrap()[0].port = port.into();
+    let ingress = NODE.map(|ip| json!({"ip": ip, "ipMode": "VIP"}));
+    let status = json!({"loadBalancer": {"ingress": ingress}});
+    service.status = Some(serde_json::from_value(status).unwrap());
+    service
+}
+
+fn services() -> Vec<Service> {
+    let node_port = |port: u16| json!({"ports": [{"port": 80, "nodePort": port}]});
+    let mut web = service("web", 1, node_port(30080));
+    web.spec.as_mut().unwrap().external_ips = Some(EXTERNAL.map(str::to_owned).into());
+    let admitted = ["10.242.0.0/16", "172.31.9.1/32", "fd42::/64", "fd09::1/128"];
+    vec![
+        web,
+        service("sticky", 2, json!({"sessionAffinity": "ClientIP"})),
+        service("empty", 3, node_port(30083)),
+        balanced("lb", 4, 8081, json!({})),
+        balanced(
+            "guarded",
+            5,
+            8082,
+            json!({"loadBalancerSourceRanges": admitted}),
         ),
-        service(
-            "sticky",
-            "10.243.0.2",
-            "fd43::2",
-            json!({"sessionAffinity": "ClientIP"}),
-        ),
-        service(
-            "empty",
-            "10.243.0.3",
-            "fd43::3",
-            json!({"ports": [{"port": 80, "nodePort": 30083}]}),
-        ),
-    ];
+        balanced("kept", 6, 8083, json!({"externalTrafficPolicy": "Local"})),
+        balanced("absent", 7, 8084, json!({"externalTrafficPolicy": "Local"})),
+        balanced("bare", 8, 8085, json!({})),
+    ]
+}
+
+/// The first pod is on the router, the second, as far as the Services know, on another node; of `absent` both are.
+fn slices() -> Vec<EndpointSlice> {
     let slice = |service: &str, family: &str, ips: [&str; 2]| {
-        let endpoints = ips.map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}}));
+        let first = if service == "absent" {
+            "elsewhere"
+        } else {
+            "router"
+        };
+        let endpoint = |ip: &str, node: &str| json!({"addresses": [ip], "nodeName": node, "conditions": {"ready": true}});
+        let endpoints = [endpoint(ips[0], first), endpoint(ips[1], "elsewhere")];
         let labels = json!({"kubernetes.io/service-name": service});
         let metadata = json!({"name": format!("{service}-{family}"), "namespace": "default", "labels": labels});
         serde_json::from_value(json!({"metadata": metadata, "addressType": family, "ports": [{"port": 8080}], "endpoints": endpoints})).unwrap()
     };
     let mut slices = Vec::new();
-    for name in ["web", "sticky"] {
+    for name in ["web", "sticky", "lb", "guarded", "kept", "absent"] {
         slices.push(slice(name, "IPv4", ["10.242.0.2", "10.242.0.3"]));
         slices.push(slice(name, "IPv6", ["fd42::2", "fd42::3"]));
     }
+    slices
+}
+
+fn ruleset() -> String {
     let pods = ["10.242.0.0/16", "fd42::/64"]
         .map(|pods| pods.parse().unwrap())
         .to_vec();
+    let (services, slices) = (services(), slices());
+    let addresses = NODE.map(|ip| ip.parse().unwrap());
+    let here = Here {
+        node: "router",
+        addresses: &addresses,
+        held: &wanted_ports(&services, &addresses),
+    };
     render(
         &Network {
             table: "portcullis".into(),
             cluster_pods: pods,
         },
-        &service_ports(&services, &slices, "router"),
+        &service_ports(&services, &slices, &here),
     )
 }
+
+/// The router's addresses towards the client.
+const NODE: [&str; 2] = ["172.31.9.1", "fd09::1"];
+/// Routed to the router, which has them nowhere.
+const EXTERNAL: [&str; 2] = ["203.0.113.7", "2001:db8:7::7"];
 
 #[test]
 fn services_work_in_a_real_kernel() {
@@ -232,6 +271,12 @@ fn services_work_in_a_real_kernel() {
     lab.serve("two");
     for family in FAMILIES {
         check_family(&lab, family);
+    }
+    for (index, pods) in [["10.242.0.1", "10.242.0.2"], ["fd42::1", "fd42::2"]]
+        .iter()
+        .enumerate()
+    {
+        check_load_balancers(&lab, index, *pods);
     }
     lab.serve("client");
     assert_eq!(
@@ -315,4 +360,72 @@ fn check_family(
         lab.refusal("client", empty_node_port),
         std::io::ErrorKind::ConnectionRefused
     );
+}
+
+/// By the router's own addresses: from outside, from a pod, from the router itself.
+fn check_load_balancers(lab: &Lab, family: usize, [gateway, own]: [&str; 2]) {
+    let at = |ip: &str, port: u16| SocketAddr::new(ip.parse().unwrap(), port).to_string();
+    let node = |port: u16| at(NODE[family], port);
+    let (gateway, own): (IpAddr, IpAddr) = (gateway.parse().unwrap(), own.parse().unwrap());
+    let client: IpAddr = ["172.31.9.2", "fd09::2"][family].parse().unwrap();
+    let both = |peer: IpAddr| BTreeSet::from([("one".to_owned(), peer), ("two".to_owned(), peer)]);
+    let who = |role: &str, to: &str| -> BTreeSet<String> {
+        lab.ask(role, to).into_iter().map(|(who, _)| who).collect()
+    };
+    let everybody = BTreeSet::from(["one".to_owned(), "two".to_owned()]);
+    let timed_out = |role: &str, port: u16| {
+        let kind = lab.refusal(role, &node(port));
+        assert_eq!(
+            kind,
+            std::io::ErrorKind::TimedOut,
+            "{role} to {}",
+            node(port)
+        );
+    };
+    assert_eq!(
+        lab.ask("client", &node(8081)),
+        both(gateway),
+        "from outside, masqueraded"
+    );
+    assert_eq!(
+        lab.ask("client", &at(EXTERNAL[family], 80)),
+        both(gateway),
+        "by external address"
+    );
+    assert_eq!(
+        lab.ask("one", &node(8081)),
+        both(gateway),
+        "a pod comes back by it, even to itself"
+    );
+    assert_eq!(who("router", &node(8081)), everybody, "the router itself");
+    timed_out("client", 8082);
+    assert_eq!(who("one", &node(8082)), everybody, "an admitted pod");
+    assert_eq!(who("router", &node(8082)), everybody, "the admitted router");
+    let kept = BTreeSet::from([("one".to_owned(), client)]);
+    assert_eq!(
+        lab.ask("client", &node(8083)),
+        kept,
+        "the client's address, the node's own pod"
+    );
+    let from_pod = BTreeSet::from([("one".to_owned(), gateway), ("two".to_owned(), own)]);
+    assert_eq!(
+        lab.ask("one", &node(8083)),
+        from_pod,
+        "a pod reaches every endpoint"
+    );
+    assert_eq!(who("router", &node(8083)), everybody, "so does the router");
+    timed_out("client", 8084);
+    assert_eq!(
+        who("two", &node(8084)),
+        everybody,
+        "what outside is dropped works inside"
+    );
+    for role in ["client", "one", "router"] {
+        let kind = lab.refusal(role, &node(8085));
+        assert_eq!(
+            kind,
+            std::io::ErrorKind::ConnectionRefused,
+            "{role} without endpoints"
+        );
+    }
 }

@@ -25,6 +25,24 @@ impl Cidr {
         self.first
     }
 
+    /// Exactly this address.
+    pub fn of(ip: IpAddr) -> Self {
+        Cidr {
+            first: ip,
+            length: if ip.is_ipv6() { 128 } else { 32 },
+        }
+    }
+
+    /// Every address of its family.
+    pub fn is_everything(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Every address of `other` is in this range.
+    pub fn covers(&self, other: &Cidr) -> bool {
+        self.length <= other.length && self.contains(other.first)
+    }
+
     pub fn contains(&self, ip: IpAddr) -> bool {
         ip.is_ipv6() == self.is_ipv6() && network(ip, self.length) == self.first
     }

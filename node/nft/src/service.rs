@@ -1,8 +1,11 @@
 //! Services and EndpointSlices → ports with the endpoints that get their traffic.
 
+use crate::balancer;
+use crate::cidr::Cidr;
+use crate::endpoint::{Slices, chosen};
 use k8s_openapi::api::core::v1::{Service, ServicePort as ApiPort, ServiceSpec};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointSlice};
-use std::collections::{BTreeMap, BTreeSet};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +24,7 @@ impl Protocol {
         }
     }
 
-    fn parse(name: Option<&str>) -> Option<Self> {
+    pub(crate) fn parse(name: Option<&str>) -> Option<Self> {
         match name.unwrap_or("TCP") {
             "TCP" => Some(Protocol::Tcp),
             "UDP" => Some(Protocol::Udp),
@@ -29,6 +32,23 @@ impl Protocol {
             _ => None,
         }
     }
+}
+
+/// A port of one of the node's own addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    pub ip: IpAddr,
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+/// The node that the rules are for.
+#[derive(Debug, Clone, Copy)]
+pub struct Here<'a> {
+    pub node: &'a str,
+    pub addresses: &'a [IpAddr],
+    /// Ports of these that no process has: load balancers of ours may use them.
+    pub held: &'a BTreeSet<HostPort>,
 }
 
 /// One port of a Service on one of its cluster addresses.
@@ -41,49 +61,43 @@ pub struct ServicePort {
     pub port: u16,
     /// On every address of the node.
     pub node_port: Option<u16>,
+    /// Addresses of this family that somebody routes here (`externalIPs`).
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of this family that a load balancer serves.
+    pub balancer_ips: Vec<IpAddr>,
+    /// Who may use those; `None` is everybody, an empty list nobody.
+    pub source_ranges: Option<Vec<Cidr>>,
     /// A client stays with its endpoint (`sessionAffinity: ClientIP`).
     pub sticky: bool,
-    /// For traffic from inside the cluster. Empty: refuse.
+    /// All that can be used, wherever they are. None here, and every address refuses.
+    pub cluster_endpoints: Vec<SocketAddr>,
+    /// For traffic to the cluster address: those of this node alone when `internalTrafficPolicy` is Local.
     pub endpoints: Vec<SocketAddr>,
-    /// For traffic from outside (the node port): those of this node alone when `externalTrafficPolicy` is Local.
+    /// For traffic from outside: those of this node alone when `externalTrafficPolicy` is Local.
     pub external_endpoints: Vec<SocketAddr>,
     /// External traffic keeps its source address (`externalTrafficPolicy: Local`).
     pub keeps_source: bool,
+}
+
+impl ServicePort {
+    /// Has a way in from outside.
+    pub(crate) fn is_external(&self) -> bool {
+        self.node_port.is_some() || !(self.external_ips.is_empty() && self.balancer_ips.is_empty())
+    }
 }
 
 /// All balanced ports, in a stable order. Headless and external-name Services have none.
 pub fn service_ports<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     slices: impl IntoIterator<Item = &'a EndpointSlice>,
-    node_name: &str,
+    here: &Here<'_>,
 ) -> Vec<ServicePort> {
-    let mut by_service: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
-    for slice in slices {
-        let name = slice
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(SERVICE_LABEL));
-        if let (Some(namespace), Some(name)) = (slice.metadata.namespace.as_deref(), name) {
-            by_service.entry((namespace, name)).or_default().push(slice);
-        }
-    }
+    let slices = Slices::by_service(slices);
     let mut ports = Vec::new();
     for service in services {
-        let meta = &service.metadata;
-        let (Some(namespace), Some(name), Some(spec)) = (
-            meta.namespace.as_deref(),
-            meta.name.as_deref(),
-            &service.spec,
-        ) else {
-            continue;
-        };
-        let slices = by_service
-            .get(&(namespace, name))
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let Some(spec) = &service.spec else { continue };
         for ip in cluster_ips(spec) {
-            let of = |port| service_port(namespace, name, spec, port, ip, slices, node_name);
+            let of = |port| service_port(service, spec, port, ip, slices.of(service), here);
             ports.extend(spec.ports.iter().flatten().filter_map(of));
         }
     }
@@ -101,7 +115,7 @@ fn key(port: &ServicePort) -> (&str, &str, IpAddr, Protocol, u16) {
     )
 }
 
-fn cluster_ips(spec: &ServiceSpec) -> BTreeSet<IpAddr> {
+pub(crate) fn cluster_ips(spec: &ServiceSpec) -> BTreeSet<IpAddr> {
     if spec.type_.as_deref() == Some("ExternalName") {
         return BTreeSet::new();
     }
@@ -110,90 +124,42 @@ fn cluster_ips(spec: &ServiceSpec) -> BTreeSet<IpAddr> {
 }
 
 fn service_port(
-    namespace: &str,
-    name: &str,
+    service: &Service,
     spec: &ServiceSpec,
     port: &ApiPort,
     ip: IpAddr,
     slices: &[&EndpointSlice],
-    node_name: &str,
+    here: &Here<'_>,
 ) -> Option<ServicePort> {
     let protocol = Protocol::parse(port.protocol.as_deref())?;
+    let number = u16::try_from(port.port).ok()?;
     let everywhere = chosen(slices, port, ip, protocol, None);
-    let here = || chosen(slices, port, ip, protocol, Some(node_name));
+    let local = || chosen(slices, port, ip, protocol, Some(here.node));
     let internal_local = spec.internal_traffic_policy.as_deref() == Some("Local");
     let keeps_source = spec.external_traffic_policy.as_deref() == Some("Local");
+    let choose = |own: bool| if own { local() } else { everywhere.clone() };
+    let same_family = |other: &IpAddr| other.is_ipv6() == ip.is_ipv6();
+    let external = spec.external_ips.iter().flatten();
+    let external = external.filter_map(|ip| ip.parse().ok());
+    let balanced = balancer::ips(service, protocol, number, here);
+    let balancer_ips: Vec<IpAddr> = balanced.into_iter().filter(same_family).collect();
     Some(ServicePort {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
+        namespace: service.metadata.namespace.clone()?,
+        name: service.metadata.name.clone()?,
         ip,
         protocol,
-        port: u16::try_from(port.port).ok()?,
+        port: number,
         node_port: port
             .node_port
             .and_then(|port| u16::try_from(port).ok())
             .filter(|port| *port > 0),
+        external_ips: external.filter(same_family).collect(),
+        source_ranges: balancer::source_ranges(spec, ip.is_ipv6(), &balancer_ips, here),
+        balancer_ips,
         sticky: spec.session_affinity.as_deref() == Some("ClientIP"),
-        endpoints: if internal_local {
-            here()
-        } else {
-            everywhere.clone()
-        },
-        external_endpoints: if keeps_source { here() } else { everywhere },
+        endpoints: choose(internal_local),
+        external_endpoints: choose(keeps_source),
+        cluster_endpoints: everywhere,
         keeps_source,
     })
 }
-
-/// Ready endpoints; where there is none, those that still serve while terminating (KEP-1669).
-fn chosen(
-    slices: &[&EndpointSlice],
-    port: &ApiPort,
-    ip: IpAddr,
-    protocol: Protocol,
-    node: Option<&str>,
-) -> Vec<SocketAddr> {
-    let (mut ready, mut serving) = (BTreeSet::new(), BTreeSet::new());
-    let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
-    for slice in slices.iter().filter(|slice| slice.address_type == family) {
-        let Some(target) = target_port(slice, port, protocol) else {
-            continue;
-        };
-        for endpoint in slice.endpoints.iter().flatten() {
-            if node.is_some_and(|node| endpoint.node_name.as_deref() != Some(node)) {
-                continue;
-            }
-            let addresses = addresses(endpoint, target);
-            let conditions = endpoint.conditions.clone().unwrap_or_default();
-            if conditions.ready != Some(false) {
-                ready.extend(addresses);
-            } else if is_serving_its_end(&conditions) {
-                serving.extend(addresses);
-            }
-        }
-    }
-    let chosen = if ready.is_empty() { serving } else { ready };
-    chosen.into_iter().take(MOST_ENDPOINTS).collect()
-}
-
-fn is_serving_its_end(conditions: &EndpointConditions) -> bool {
-    conditions.serving == Some(true) && conditions.terminating == Some(true)
-}
-
-/// One address per endpoint: the others of the list are the same pod (upstream takes the first as well).
-fn addresses(endpoint: &Endpoint, port: u16) -> Option<SocketAddr> {
-    let ip = endpoint.addresses.first()?.parse().ok()?;
-    Some(SocketAddr::new(ip, port))
-}
-
-fn target_port(slice: &EndpointSlice, port: &ApiPort, protocol: Protocol) -> Option<u16> {
-    let name = |name: &Option<String>| name.clone().unwrap_or_default();
-    let mut fitting = slice.ports.iter().flatten().filter(|candidate| {
-        name(&candidate.name) == name(&port.name)
-            && Protocol::parse(candidate.protocol.as_deref()) == Some(protocol)
-    });
-    u16::try_from(fitting.next()?.port?).ok()
-}
-
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-/// Of one port; the choice among them is one map in one rule, and nft's own limits are far off.
-const MOST_ENDPOINTS: usize = 10_000;

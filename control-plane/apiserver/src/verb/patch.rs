@@ -29,7 +29,7 @@ pub(crate) async fn patch(mut call: Call) -> Result<Response<Body>, ApiError> {
         warnings = found;
         authz::check_escalation(&call, Some(current), &object)?;
         let context = call.context(&name);
-        service_change(&call.api, call.kind, current, &object, context, |context| {
+        service_change(&call, current, &object, context, |context| {
             prepare::update(
                 call.kind,
                 call.subresource,

@@ -1,15 +1,11 @@
 //! PUT of an object, its status, or a namespace's finalizers.
 
-use std::sync::Arc;
-
 use http::{Response, StatusCode};
 use portcullis_resource::error::ApiError;
-use portcullis_resource::kind::KindSpec;
 use portcullis_resource::prepare::{self, Updated, WriteContext};
 use portcullis_resource::rbac::{Attributes, ResourceScope, Scope};
 use serde_json::Value;
 
-use crate::api::Api;
 use crate::body::Body;
 use crate::call::Call;
 use crate::verb::create_object;
@@ -24,7 +20,7 @@ pub(crate) async fn update(mut call: Call) -> Result<Response<Body>, ApiError> {
         let context = call.context(&name);
         let new = decoded.object.clone();
         authz::check_escalation(&call, Some(current), &new)?;
-        service_change(&call.api, call.kind, current, &new, context, |context| {
+        service_change(&call, current, &new, context, |context| {
             prepare::update(call.kind, call.subresource, current, new.clone(), context)
         })
     });
@@ -76,22 +72,21 @@ fn require_create(call: &Call) -> Result<(), ApiError> {
     call.api.authorizer.require(&call.user, &asked)
 }
 
-/// Reserves what an updated Service newly needs before `prepare` decides; other kinds go straight there.
+/// Reserves what an updated Service newly needs before `prepare` decides. Other kinds go straight there, and so do
+/// subresources: they leave the spec as it is, whatever their body says of it.
 pub(crate) fn service_change(
-    api: &Arc<Api>,
-    kind: &KindSpec,
+    call: &Call,
     current: &Value,
     new: &Value,
     mut context: WriteContext<'_>,
     prepare: impl FnOnce(&WriteContext<'_>) -> Result<Updated, ApiError>,
 ) -> Result<Change, ApiError> {
-    if kind.plural != "services" {
+    if call.kind.plural != "services" || call.subresource.is_some() {
         return prepare(&context).map(Change::from);
     }
     let need = prepare::service_need(Some(current), new);
-    let reservation = api
-        .pools
-        .reserve(kind, context.name, Some(current), &need)?;
+    let pools = &call.api.pools;
+    let reservation = pools.reserve(call.kind, context.name, Some(current), &need)?;
     context.allocated = reservation.allocated().clone();
     Ok(Change {
         update: prepare(&context)?,

@@ -181,3 +181,86 @@ async fn endpoints_of_an_earlier_run_go_when_the_server_is_not_to_be_reached() {
         assert_eq!(get(&client, path).await.code, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn health_check_ports_are_taken_named_and_released() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let local = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"});
+    let made = create(&client, SERVICES, &service("web", local.clone())).await;
+    let check = made["spec"]["healthCheckNodePort"]
+        .as_u64()
+        .expect("a port");
+    assert_ne!(made["spec"]["ports"][0]["nodePort"], check);
+    let with = |spec: &Value| {
+        let mut spec = spec.clone();
+        spec["healthCheckNodePort"] = check.into();
+        spec
+    };
+    let refused = post(&client, SERVICES, &service("x", with(&local))).await;
+    assert_eq!(refused.code, 422);
+    let text = format!(
+        "spec.healthCheckNodePort: Invalid value: {check}: provided port is already allocated"
+    );
+    assert!(refused.text.contains(&text), "{}", refused.text);
+    let path = format!("{SERVICES}/web");
+    let cluster = json!({"spec": {"externalTrafficPolicy": "Cluster"}});
+    let open = patch(&client, &path, &cluster).await.json();
+    assert_eq!(open["spec"]["healthCheckNodePort"], Value::Null, "{open}");
+    create(&client, SERVICES, &service("x", with(&local))).await;
+}
+
+#[tokio::test]
+async fn node_ports_outside_the_range_are_named_with_their_place() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let ports = json!([{"name": "a", "port": 80, "nodePort": 30_099}, {"name": "b", "port": 81, "nodePort": 8080}]);
+    let refused = json!({"type": "NodePort", "ports": ports});
+    let refused = post(&client, SERVICES, &service("x", refused)).await;
+    assert_eq!(refused.code, 422);
+    let text = "spec.ports[1].nodePort: Invalid value: 8080: provided port is not in the valid range. The range of valid \
+                ports is 30000-32767";
+    assert!(refused.text.contains(text), "{}", refused.text);
+    // The first of them was not kept.
+    let named = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_099}]});
+    create(&client, SERVICES, &service("x", named)).await;
+}
+
+#[tokio::test]
+async fn families_the_cluster_lacks_are_refused() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    for (spec, text) in [
+        (
+            json!({"ipFamilyPolicy": "RequireDualStack"}),
+            "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
+        ),
+        (
+            json!({"ipFamilies": ["IPv6"]}),
+            "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
+        ),
+    ] {
+        let refused = post(&client, SERVICES, &service("x", spec)).await;
+        assert_eq!(refused.code, 422);
+        let told = refused.json()["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(told.contains(text), "{told}");
+    }
+    let prefers = json!({"ipFamilyPolicy": "PreferDualStack"});
+    let made = create(&client, SERVICES, &service("x", prefers)).await;
+    assert_eq!(made["spec"]["ipFamilies"], json!(["IPv4"]));
+}
+
+#[tokio::test]
+async fn a_status_takes_no_ports_whatever_its_spec_says() {
+    let server = Server::start().await;
+    let client = server.client().await;
+    let named = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30_088}]});
+    create(&client, SERVICES, &service("web", json!({}))).await;
+    let path = format!("{SERVICES}/web/status");
+    let answer = patch(&client, &path, &json!({"spec": named})).await.json();
+    assert_eq!(answer["spec"]["type"], "ClusterIP");
+    create(&client, SERVICES, &service("x", named)).await;
+}

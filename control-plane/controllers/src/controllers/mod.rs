@@ -3,6 +3,7 @@
 pub(crate) mod clusterrole;
 pub(crate) mod deployment;
 pub(crate) mod endpointslice;
+pub(crate) mod loadbalancer;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod podgc;

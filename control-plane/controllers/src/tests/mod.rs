@@ -1,5 +1,6 @@
 //! Controllers and scheduler, whole, against a small API server in memory.
 
+mod balancers;
 mod fake;
 mod lifecycle;
 mod workloads;

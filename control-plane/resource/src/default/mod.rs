@@ -107,6 +107,8 @@ fn service(service: &mut Value) {
             "timeoutSeconds",
             CLIENT_IP_TIMEOUT_S,
         );
+    } else if let Some(spec) = spec.as_object_mut() {
+        spec.remove("sessionAffinityConfig");
     }
     let balanced = spec["type"] == "LoadBalancer";
     let external = spec["externalIPs"]

@@ -49,13 +49,24 @@ pub struct Allocated {
 /// What a Service still needs from the server's pools, and what it names itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceNeed {
+    /// Families the request names: each is one of the cluster's or the answer is 422.
+    pub families: Vec<IpFamily>,
+    /// Two families or 422 (`ipFamilyPolicy: RequireDualStack`).
+    pub dual_stack: bool,
     /// Families to take an address of, in order.
     pub cluster_ips: Vec<IpFamily>,
-    /// How many free node ports to take.
+    /// How many free node ports to take; the health check's is among them, the last.
     pub node_ports: usize,
     /// Addresses the request names: reserve these or answer 422.
     pub named_ips: Vec<std::net::IpAddr>,
-    pub named_node_ports: Vec<u16>,
+    pub named_node_ports: Vec<NamedPort>,
+}
+
+/// A node port that the request names, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedPort {
+    pub field: String,
+    pub port: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

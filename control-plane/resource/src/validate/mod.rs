@@ -47,6 +47,9 @@ pub fn update(
         }
         changes(kind, old, new, &mut faults);
     }
+    if subresource == Some(Subresource::Status) && kind.group.is_empty() && kind.kind == "Service" {
+        service::status(new, &mut faults);
+    }
     verdict(kind, new, faults)
 }
 

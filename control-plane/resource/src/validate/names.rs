@@ -207,6 +207,21 @@ pub fn ip_address(value: &str) -> Vec<String> {
     }
 }
 
+/// `10.9.8.0/24`.
+pub fn cidr(value: &str) -> Vec<String> {
+    let parsed = value.split_once('/').and_then(|(ip, length)| {
+        let most = match ip.parse::<IpAddr>().ok()? {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 128,
+        };
+        length.parse::<u8>().ok().filter(|length| *length <= most)
+    });
+    match parsed {
+        Some(_) => Vec::new(),
+        None => vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()],
+    }
+}
+
 fn is_label(value: &str) -> bool {
     let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let bytes = value.as_bytes();

@@ -13,6 +13,7 @@ pub struct Packet {
     pub port: u16,
     pub place: Place,
     pub to_this_node: bool,
+    pub from_this_node: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +27,16 @@ pub enum Place {
 /// What became of it; `masked` when it leaves with the node's address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    Passed { masked: bool },
-    Sent { to: SocketAddr, masked: bool },
+    Passed {
+        masked: bool,
+    },
+    Sent {
+        to: SocketAddr,
+        masked: bool,
+    },
     Refused,
+    /// No answer at all.
+    Dropped,
 }
 
 #[derive(Default)]
@@ -45,7 +53,23 @@ struct Way {
     mark: u32,
     targets: Vec<SocketAddr>,
     refused: bool,
+    dropped: bool,
     masked: bool,
+}
+
+impl Way {
+    fn is_decided(&self) -> bool {
+        self.refused || self.dropped || self.masked || !self.targets.is_empty()
+    }
+}
+
+/// Where evaluation goes on after a rule.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    /// With the next rule.
+    On,
+    /// Behind the jump that led into this chain: a `goto` does not come back.
+    Left,
 }
 
 impl Rules {
@@ -106,6 +130,7 @@ impl Rules {
             mark: 0,
             targets: Vec::new(),
             refused: false,
+            dropped: false,
             masked: false,
         };
         self.chain(
@@ -116,6 +141,9 @@ impl Rules {
             },
             &mut way,
         );
+        if way.dropped {
+            return vec![Fate::Dropped];
+        }
         let targets = std::mem::take(&mut way.targets);
         if targets.is_empty() {
             return vec![self.leave(way, None)];
@@ -139,6 +167,9 @@ impl Rules {
             (Place::Arriving, false) => "filter_forward",
         };
         self.chain(filter, &mut way);
+        if way.dropped {
+            return Fate::Dropped;
+        }
         if way.refused {
             return Fate::Refused;
         }
@@ -151,15 +182,14 @@ impl Rules {
 
     fn chain(&self, name: &str, way: &mut Way) {
         for rule in &self.chains[name] {
-            if way.refused || way.masked || !way.targets.is_empty() {
+            if way.is_decided() || self.rule(rule, way) == Flow::Left {
                 return;
             }
-            self.rule(rule, way);
         }
     }
 
     /// Matches from the left until one fails or a statement decides.
-    fn rule(&self, rule: &str, way: &mut Way) {
+    fn rule(&self, rule: &str, way: &mut Way) -> Flow {
         let mut rest = rule.trim_start_matches("ct state new ");
         loop {
             let header = if way.packet.to.is_ipv6() {
@@ -168,12 +198,20 @@ impl Rules {
                 "ip "
             };
             if rest.is_empty() || rest.starts_with("type ") {
-                return;
+                return Flow::On;
             } else if let Some(chain) = rest.strip_prefix("jump ") {
-                return self.chain(chain, way);
+                self.chain(chain, way);
+                return Flow::On;
+            } else if rest == "drop" || rest.starts_with("goto ") {
+                return self.decide(rest, way);
+            } else if let Some(after) = rest.strip_prefix("fib saddr type local ") {
+                if !way.packet.from_this_node {
+                    return Flow::On;
+                }
+                rest = after;
             } else if let Some(after) = rest.strip_prefix("fib daddr type local ") {
                 if !way.packet.to_this_node {
-                    return;
+                    return Flow::On;
                 }
                 rest = after;
             } else if let Some(map) = rest.strip_prefix("meta l4proto . th dport vmap @") {
@@ -185,18 +223,18 @@ impl Rules {
             } else if let Some(after) = rest.strip_prefix("meta l4proto ") {
                 let (protocol, after) = after.split_once(' ').unwrap();
                 if protocol != way.packet.protocol.name() {
-                    return;
+                    return Flow::On;
                 }
                 rest = after;
             } else if rest.starts_with("reject") {
                 way.refused = true;
-                return;
+                return Flow::On;
             } else if rest == "meta mark set meta mark | 0x4000" {
                 way.mark |= 0x4000;
-                return;
+                return Flow::On;
             } else if let Some(after) = rest.strip_prefix("meta mark & 0x4000 == 0x4000 ") {
                 if way.mark & 0x4000 == 0 {
-                    return;
+                    return Flow::On;
                 }
                 rest = after;
             } else if let Some(after) = rest.strip_prefix("meta mark set meta mark ^ 0x4000 ") {
@@ -204,17 +242,17 @@ impl Rules {
                 rest = after;
             } else if rest == "masquerade" {
                 way.masked = true;
-                return;
+                return Flow::On;
             } else if let Some(after) = rest.strip_prefix("dnat ") {
                 way.targets = targets(after.strip_prefix(header).unwrap());
-                return;
+                return Flow::On;
             } else if rest.starts_with("ip ") || rest.starts_with("ip6 ") {
                 let Some(after) = rest.strip_prefix(header) else {
-                    return;
+                    return Flow::On;
                 };
                 match self.address(after, way) {
-                    Some(after) => rest = after,
-                    None => return,
+                    Ok(after) => rest = after,
+                    Err(flow) => return flow,
                 }
             } else {
                 panic!("a rule this interpreter does not know: {rest:?} in {rule:?}");
@@ -223,10 +261,10 @@ impl Rules {
     }
 
     /// An address match after its header's name; what follows it, if it matched and did not decide.
-    fn address<'a>(&self, rule: &'a str, way: &mut Way) -> Option<&'a str> {
+    fn address<'a>(&self, rule: &'a str, way: &mut Way) -> Result<&'a str, Flow> {
         let packet = way.packet.clone();
         if let Some(map) = rule.strip_prefix("daddr . meta l4proto . th dport vmap @") {
-            self.verdict(
+            return Err(self.verdict(
                 map,
                 &format!(
                     "{} . {} . {}",
@@ -235,8 +273,7 @@ impl Rules {
                     packet.port
                 ),
                 way,
-            );
-            return None;
+            ));
         }
         for (pair, header) in [("saddr . ip daddr @", "4"), ("saddr . ip6 daddr @", "6")] {
             if let Some(rest) = rule.strip_prefix(pair) {
@@ -244,7 +281,8 @@ impl Rules {
                 assert!(set.ends_with(header));
                 return self.maps[set]
                     .contains_key(&format!("{} . {}", packet.from, packet.to))
-                    .then_some(rest);
+                    .then_some(rest)
+                    .ok_or(Flow::On);
             }
         }
         let (field, rest) = rule.split_once(' ').unwrap();
@@ -264,13 +302,23 @@ impl Rules {
             Ok(range) => range.contains(address),
             Err(_) => range.parse::<IpAddr>().unwrap() == address,
         });
-        (inside != negated).then_some(rest)
+        (inside != negated).then_some(rest).ok_or(Flow::On)
     }
 
-    fn verdict(&self, map: &str, key: &str, way: &mut Way) {
-        if let Some(verdict) = self.maps[map].get(key) {
-            self.chain(verdict.strip_prefix("goto ").unwrap(), way);
+    fn verdict(&self, map: &str, key: &str, way: &mut Way) -> Flow {
+        match self.maps[map].get(key) {
+            Some(verdict) => self.decide(verdict, way),
+            None => Flow::On,
         }
+    }
+
+    fn decide(&self, verdict: &str, way: &mut Way) -> Flow {
+        match verdict.strip_prefix("goto ") {
+            Some(chain) => self.chain(chain, way),
+            None if verdict == "drop" => way.dropped = true,
+            None => panic!("a verdict this interpreter does not know: {verdict:?}"),
+        }
+        Flow::Left
     }
 }
 

@@ -1,5 +1,7 @@
 //! Services (`pkg/apis/core/validation`, `ValidateService`).
 
+mod external;
+
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -28,11 +30,14 @@ pub(super) fn check(service: &Value, faults: &mut Faults) {
             );
         }
         "ExternalName" => {
-            if !text(spec, "clusterIP").is_empty() {
-                faults.forbidden(
-                    at.child("clusterIPs"),
-                    "may not be set for ExternalName services",
-                );
+            for (name, shown) in [
+                ("clusterIP", "clusterIPs"),
+                ("ipFamilies", "ipFamilies"),
+                ("ipFamilyPolicy", "ipFamilyPolicy"),
+            ] {
+                if !text(spec, name).is_empty() || !list(spec, name).is_empty() {
+                    faults.forbidden(at.child(shown), "may not be set for ExternalName services");
+                }
             }
             // A trailing dot is allowed.
             match text(spec, "externalName").trim_end_matches('.') {
@@ -45,6 +50,7 @@ pub(super) fn check(service: &Value, faults: &mut Faults) {
     ports(spec, &at, faults);
     labels::labels(&spec["selector"], &at.child("selector"), faults);
     choices(spec, &at, faults);
+    external::check(service, faults);
     for name in ["clusterIPs", "externalIPs"] {
         for (index, ip) in list(spec, name).iter().enumerate() {
             let text = ip.as_str().unwrap_or_default();
@@ -120,9 +126,9 @@ fn ports(spec: &Value, at: &Path, faults: &mut Faults) {
         }
         let node_port = port["nodePort"].as_i64().unwrap_or(0);
         if node_port != 0 {
-            if matches!(text(spec, "type"), "ClusterIP" | "ExternalName") {
-                let detail = format!("may not be used when `type` is '{}'", text(spec, "type"));
-                faults.forbidden(here.child("nodePort"), &detail);
+            if text(spec, "type") == "ClusterIP" {
+                let detail = "may not be used when `type` is 'ClusterIP'";
+                faults.forbidden(here.child("nodePort"), detail);
             } else if !seen_node_ports.insert((protocol, node_port)) {
                 faults.duplicate(here.child("nodePort"), &port["nodePort"]);
             }
@@ -144,6 +150,7 @@ fn target(target: &Value, at: Path, faults: &mut Faults) {
 /// Addresses stay what they were, unless the type comes from or goes to one without any.
 pub(super) fn changes(old: &Value, new: &Value, faults: &mut Faults) {
     let (old, new) = (&old["spec"], &new["spec"]);
+    external::changes(old, new, faults);
     if text(old, "type") == "ExternalName" || text(new, "type") == "ExternalName" {
         return;
     }
@@ -165,4 +172,9 @@ pub(super) fn changes(old: &Value, new: &Value, faults: &mut Faults) {
         let at = Path::root("spec").child("loadBalancerClass");
         faults.invalid(at, &new["loadBalancerClass"], "may not change once set");
     }
+}
+
+/// A write of the status subresource.
+pub(super) fn status(service: &Value, faults: &mut Faults) {
+    external::status(service, faults);
 }
