@@ -21,6 +21,7 @@ impl Node {
         args: &UpArgs,
         data_dir: &Path,
         control_plane: &ControlPlane,
+        cluster_dns: Option<IpAddr>,
     ) -> anyhow::Result<Self> {
         let name = match &args.node_name {
             Some(name) => name.clone(),
@@ -39,6 +40,7 @@ impl Node {
         config.pod_cidrs = vec![first_subnet(&args.pod_cidr).context("--pod-cidr")?];
         config.cluster_cidrs = vec![args.pod_cidr.parse().context("--pod-cidr")?];
         config.node_ips = addresses.to_vec();
+        config.cluster_dns = cluster_dns.into_iter().collect();
         config.kubelet_address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, args.kubelet_port));
         config.serving = Some(Serving {
             certificate_pem: serving.certificate_pem,
@@ -73,7 +75,7 @@ pub fn require_root() -> anyhow::Result<()> {
     anyhow::bail!("running pods needs root: use sudo, or leave the node out with --no-node")
 }
 
-fn host_name() -> anyhow::Result<String> {
+pub fn host_name() -> anyhow::Result<String> {
     let name = nix::unistd::gethostname()
         .context("this machine has no host name; give one with --node-name")?;
     Ok(name.to_string_lossy().to_lowercase())

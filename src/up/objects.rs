@@ -6,7 +6,10 @@ use k8s_openapi::api::{
     core::v1::Service,
     networking::v1::{Ingress, IngressClass},
 };
-use kube::{Api, Client, Resource, api::PostParams};
+use kube::{
+    Api, Client, Resource,
+    api::{Patch, PatchParams, PostParams},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The default class, in whose name the ingress serves.
@@ -66,6 +69,22 @@ where
             Err(error).with_context(|| format!("{} {name}", K::kind(&())))
         }
     }
+}
+
+/// Makes an object, or gives the existing one these values.
+pub async fn put<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let about = || format!("{} {name}", K::kind(&()));
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        created => return created.map(drop).with_context(about),
+    }
+    let patch = Patch::Merge(object);
+    let patched = api.patch(&name, &PatchParams::default(), &patch).await;
+    patched.map(drop).with_context(about)
 }
 
 const DEMO: &str = include_str!("../../examples/demo/demo.yaml");
