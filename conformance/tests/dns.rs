@@ -1,0 +1,272 @@
+//! Names as pods see them: asked by dig from a pod's network, with a resolver of this test's own behind.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
+
+use portcullis_conformance::{
+    Alone, Cluster, ClusterOptions, Kubectl, Suite, eventually_some, run_with_deadline, scenarios,
+};
+
+fn main() -> ExitCode {
+    Suite::alone("dns", SCENARIOS)
+}
+
+const SCENARIOS: &[Alone] = scenarios![names_resolve_from_a_pod];
+
+fn names_resolve_from_a_pod() {
+    let directory = tempfile::tempdir().unwrap();
+    let resolv_conf = directory.path().join("resolv.conf");
+    fs::write(&resolv_conf, format!("nameserver {}\n", resolver())).unwrap();
+    let mut option = OsString::from("--resolv-conf=");
+    option.push(&resolv_conf);
+    let options = ClusterOptions {
+        node: true,
+        demo: false,
+    };
+    let mut cluster = Cluster::start_with(&options, &[option]);
+    let kubectl = cluster.kubectl().in_new_namespace("names");
+    kubectl.apply(APPLICATION).ok();
+    let wait = [
+        "wait",
+        "--for=condition=Ready",
+        "pod",
+        "--all",
+        "--timeout=60s",
+    ];
+    kubectl.run(&wait).ok();
+    let pods = Pods::of(&kubectl);
+    let pod = Pod::find(&pods.ips[0]);
+
+    let resolv_conf = pod.file("etc/resolv.conf");
+    assert!(
+        resolv_conf.contains("nameserver 10.43.0.10\n"),
+        "{resolv_conf}"
+    );
+    assert!(
+        resolv_conf.contains("search names.svc.cluster.local svc.cluster.local cluster.local"),
+        "{resolv_conf}"
+    );
+    assert!(resolv_conf.contains("options ndots:5"), "{resolv_conf}");
+
+    let service = kubectl.get_json(&["service", "web"]);
+    let ip = service["spec"]["clusterIP"].as_str().unwrap();
+    for transport in ["+notcp", "+tcp"] {
+        assert_eq!(pod.dig(&[transport, "web.names.svc.cluster.local"]), [ip]);
+    }
+    assert_eq!(
+        pod.dig(&["+search", "+domain=names.svc.cluster.local", "web"]),
+        [ip]
+    );
+    assert_eq!(pod.dig(&["-x", ip]), ["web.names.svc.cluster.local."]);
+    let srv = pod.dig(&["SRV", "_http._tcp.web.names.svc.cluster.local"]);
+    assert_eq!(srv, ["0 100 80 web.names.svc.cluster.local."]);
+    assert_eq!(
+        pod.dig(&["kubernetes.default.svc.cluster.local"]),
+        ["10.43.0.1"]
+    );
+
+    // The watch of the slices may be a moment behind the pods' readiness.
+    let all = eventually_some(CHANGE, || {
+        let all: BTreeSet<_> = pod
+            .dig(&["peers.names.svc.cluster.local"])
+            .into_iter()
+            .collect();
+        if all.len() == 2 {
+            Ok(all)
+        } else {
+            Err(format!("{all:?}"))
+        }
+    });
+    assert_eq!(all, pods.ips.iter().cloned().collect());
+    let own = pod.dig(&["one.peers.names.svc.cluster.local"]);
+    assert_eq!(own, [pods.ip_of("one")]);
+    assert_eq!(
+        pod.dig(&["SRV", "_echo._tcp.peers.names.svc.cluster.local"])
+            .len(),
+        2
+    );
+    let names = pod.dig(&["-x", &pods.ip_of("one")]);
+    assert!(
+        names.contains(&"one.peers.names.svc.cluster.local.".to_owned()),
+        "{names:?}"
+    );
+    let dashed = format!(
+        "{}.names.pod.cluster.local",
+        pods.ip_of("two").replace('.', "-")
+    );
+    assert_eq!(pod.dig(&[&dashed]), [pods.ip_of("two")]);
+
+    assert_eq!(pod.dig(&["www.example.test"]), ["192.0.2.80"]);
+    assert_eq!(
+        pod.dig(&["outside.names.svc.cluster.local"]),
+        ["www.example.test.", "192.0.2.80"]
+    );
+    assert_eq!(pod.status(&["nobody.names.svc.cluster.local"]), "NXDOMAIN");
+    assert_eq!(
+        pod.status(&["AAAA", "web.names.svc.cluster.local"]),
+        "NOERROR"
+    );
+    assert_eq!(pod.status(&["-x", "10.43.255.1"]), "NXDOMAIN");
+
+    kubectl.run(&["delete", "service", "web"]).ok();
+    eventually_some(CHANGE, || {
+        match pod.status(&["web.names.svc.cluster.local"]) {
+            gone if gone == "NXDOMAIN" => Ok(()),
+            other => Err(other),
+        }
+    });
+    let stopped = cluster.stop();
+    assert_eq!(stopped.code, Some(0), "{}", cluster.logs());
+}
+
+/// Addresses of the application's pods.
+struct Pods {
+    names: Vec<String>,
+    ips: Vec<String>,
+}
+
+impl Pods {
+    fn of(kubectl: &Kubectl) -> Self {
+        let list = kubectl.get_json(&["pods"]);
+        let items = list["items"].as_array().unwrap();
+        let text = |pointer: &str| {
+            let values = items.iter().map(|item| item.pointer(pointer).unwrap());
+            values
+                .map(|value| value.as_str().unwrap().to_owned())
+                .collect()
+        };
+        Pods {
+            names: text("/metadata/name"),
+            ips: text("/status/podIP"),
+        }
+    }
+
+    fn ip_of(&self, name: &str) -> String {
+        let place = self.names.iter().position(|one| one == name);
+        self.ips[place.unwrap()].clone()
+    }
+}
+
+/// A pod, by one of its processes.
+struct Pod(u32);
+
+impl Pod {
+    /// The process whose network has the address, and whose root is the container's.
+    fn find(ip: &str) -> Self {
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        let mut seen = BTreeSet::from([own]);
+        let processes = fs::read_dir("/proc").unwrap();
+        let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let mut pods = ids.filter(|id: &u32| {
+            let command = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            let Ok(network) = fs::metadata(format!("/proc/{id}/ns/net")) else {
+                return false;
+            };
+            if !command.contains("echo") || !seen.insert(network.ino()) {
+                return false;
+            }
+            let addresses = enter(*id, &["ip", "-oneline", "addr", "show"]);
+            addresses.contains(&format!(" {ip}/"))
+        });
+        Pod(pods.next().expect("a process of the pod"))
+    }
+
+    fn file(&self, path: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/root/{path}", self.0)).unwrap()
+    }
+
+    /// The lines of a short answer.
+    fn dig(&self, question: &[&str]) -> Vec<String> {
+        let answer = enter(self.0, &[&DIG[..], &["+short"], question].concat());
+        answer.lines().map(str::to_owned).collect()
+    }
+
+    /// Such as NOERROR.
+    fn status(&self, question: &[&str]) -> String {
+        let answer = enter(self.0, &[&DIG[..], question].concat());
+        let status = answer.split("status: ").nth(1);
+        status
+            .and_then(|rest| rest.split(',').next())
+            .unwrap_or(&answer)
+            .to_owned()
+    }
+}
+
+/// Runs a program of this machine in the network of a process.
+fn enter(pid: u32, command: &[&str]) -> String {
+    let mut nsenter = Command::new("nsenter");
+    nsenter
+        .args(["--net", "--target", &pid.to_string(), "--"])
+        .args(command);
+    run_with_deadline(&mut nsenter, "", Duration::from_secs(20)).ok()
+}
+
+/// A resolver that says one address for every question of class A, and nothing to all others; returns its own.
+fn resolver() -> std::net::SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 1500];
+        while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+            let question = &buffer[..length];
+            let name_end = 12 + question[12..].iter().position(|byte| *byte == 0).unwrap();
+            let is_a = question[name_end + 1..name_end + 3] == [0, 1];
+            let mut answer = question[..name_end + 5].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+            if is_a {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 80]);
+            }
+            let _ = socket.send_to(&answer, peer);
+        }
+    });
+    address
+}
+
+const APPLICATION: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: one, labels: {app: names}}
+spec:
+  hostname: one
+  subdomain: peers
+  containers:
+  - name: echo
+    image: portcullis.dev/echo:1
+    imagePullPolicy: IfNotPresent
+    ports: [{name: http, containerPort: 8080}]
+    readinessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: two, labels: {app: names}}
+spec:
+  containers:
+  - name: echo
+    image: portcullis.dev/echo:1
+    imagePullPolicy: IfNotPresent
+    ports: [{name: http, containerPort: 8080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: names}, ports: [{name: http, port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: peers}
+spec: {clusterIP: None, selector: {app: names}, ports: [{name: echo, port: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: outside}
+spec: {type: ExternalName, externalName: www.example.test}
+";
+const DIG: [&str; 4] = ["dig", "@10.43.0.10", "+time=5", "+tries=1"];
+/// What is promised for every change.
+const CHANGE: Duration = Duration::from_secs(5);
