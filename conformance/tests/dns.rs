@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::UdpSocket;
-use std::os::unix::fs::MetadataExt;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
@@ -41,7 +40,7 @@ fn names_resolve_from_a_pod() {
     ];
     kubectl.run(&wait).ok();
     let pods = Pods::of(&kubectl);
-    let pod = Pod::find(&pods.ips[0]);
+    let pod = Pod::find(&cluster, &pods.ips[0]);
 
     let resolv_conf = pod.file("etc/resolv.conf");
     assert!(
@@ -157,22 +156,16 @@ impl Pods {
 struct Pod(u32);
 
 impl Pod {
-    /// The process whose network has the address, and whose root is the container's.
-    fn find(ip: &str) -> Self {
-        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
-        let mut seen = BTreeSet::from([own]);
+    /// The process of a container of this cluster, and no other's on this machine, whose network has the address.
+    fn find(cluster: &Cluster, ip: &str) -> Self {
+        let data = cluster.data_dir().display().to_string();
         let processes = fs::read_dir("/proc").unwrap();
         let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         let mut pods = ids.filter(|id: &u32| {
-            let command = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
-            let Ok(network) = fs::metadata(format!("/proc/{id}/ns/net")) else {
-                return false;
-            };
-            if !command.contains("echo") || !seen.insert(network.ino()) {
-                return false;
-            }
-            let addresses = enter(*id, &["ip", "-oneline", "addr", "show"]);
-            addresses.contains(&format!(" {ip}/"))
+            let read =
+                |file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+            let is_ours = read("cmdline").contains("echo") && read("mountinfo").contains(&data);
+            is_ours && enter(*id, &["ip", "-oneline", "addr", "show"]).contains(&format!(" {ip}/"))
         });
         Pod(pods.next().expect("a process of the pod"))
     }

@@ -71,16 +71,16 @@ where
     }
 }
 
-/// Makes an object, or gives the existing one these values.
+/// Makes an object, or gives the existing one these values. Creating blindly would be refused for the address that the
+/// object itself has.
 pub async fn put<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
     let name = object.meta().name.clone().unwrap_or_default();
     let about = || format!("{} {name}", K::kind(&()));
-    match api.create(&PostParams::default(), object).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => {}
-        created => return created.map(drop).with_context(about),
+    if api.get_opt(&name).await.with_context(about)?.is_none() {
+        return create(api, object).await;
     }
     let patch = Patch::Merge(object);
     let patched = api.patch(&name, &PatchParams::default(), &patch).await;

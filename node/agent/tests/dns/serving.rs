@@ -231,7 +231,9 @@ async fn what_is_no_question_is_refused_or_ignored() {
         .await
         .unwrap();
     let answer = Message::from_vec(&answer).unwrap();
-    assert_eq!(answer.metadata.response_code, ResponseCode::BADVERS);
+    // TSIG has the same number for something else, and the decoder takes it for that.
+    let code = u16::from(answer.metadata.response_code);
+    assert_eq!(code, u16::from(ResponseCode::BADVERS));
 
     // An answer, and too little of anything: had the server replied, its reply would come before the last one's.
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
