@@ -28,7 +28,7 @@ fn names_resolve_from_a_pod() {
         node: true,
         demo: false,
     };
-    let mut cluster = Cluster::start_with(&options, &[option]);
+    let cluster = Cluster::start_with(&options, &[option]);
     let kubectl = cluster.kubectl().in_new_namespace("names");
     kubectl.apply(APPLICATION).ok();
     let wait = [
@@ -40,7 +40,7 @@ fn names_resolve_from_a_pod() {
     ];
     kubectl.run(&wait).ok();
     let pods = Pods::of(&kubectl);
-    let pod = Pod::find(&cluster, &pods.ips[0]);
+    let pod = Pod::find(&cluster, &pods.ips[0]).expect("a process of the pod");
 
     let resolv_conf = pod.file("etc/resolv.conf");
     assert!(
@@ -120,6 +120,16 @@ fn names_resolve_from_a_pod() {
             other => Err(other),
         }
     });
+    let mut cluster = cluster.restart(&options);
+    let kubectl = cluster.kubectl().within("names");
+    eventually_some(RESTART, || {
+        let ip = Pods::of(&kubectl).ip_of("one");
+        let pod = Pod::find(&cluster, &ip).ok_or("no process of the pod")?;
+        match pod.dig(&["one.peers.names.svc.cluster.local"]) {
+            found if found == [ip] => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
     let stopped = cluster.stop();
     assert_eq!(stopped.code, Some(0), "{}", cluster.logs());
 }
@@ -157,7 +167,7 @@ struct Pod(u32);
 
 impl Pod {
     /// The process of a container of this cluster, and no other's on this machine, whose network has the address.
-    fn find(cluster: &Cluster, ip: &str) -> Self {
+    fn find(cluster: &Cluster, ip: &str) -> Option<Self> {
         let data = cluster.data_dir().display().to_string();
         let processes = fs::read_dir("/proc").unwrap();
         let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -167,7 +177,7 @@ impl Pod {
             let is_ours = read("cmdline").contains("echo") && read("mountinfo").contains(&data);
             is_ours && enter(*id, &["ip", "-oneline", "addr", "show"]).contains(&format!(" {ip}/"))
         });
-        Pod(pods.next().expect("a process of the pod"))
+        pods.next().map(Pod)
     }
 
     fn file(&self, path: &str) -> String {
@@ -263,3 +273,5 @@ spec: {type: ExternalName, externalName: www.example.test}
 const DIG: [&str; 4] = ["dig", "@10.43.0.10", "+time=5", "+tries=1"];
 /// What is promised for every change.
 const CHANGE: Duration = Duration::from_secs(5);
+/// For pods to be there again.
+const RESTART: Duration = Duration::from_secs(60);

@@ -116,7 +116,7 @@ impl Forwarder {
         let deadline = Instant::now() + PATIENCE;
         let mut refusal = None;
         for _ in 0..ROUNDS {
-            for server in self.upstreams.in_order().await {
+            for server in self.upstreams.in_order(Instant::now()).await {
                 let until = deadline.min(Instant::now() + ATTEMPT);
                 self.metrics.forwarded();
                 match timeout_at(until, exchange(server, asked)).await {
@@ -144,7 +144,7 @@ impl Forwarder {
 
     fn failed(&self, server: std::net::SocketAddr, reason: &str) {
         self.metrics.forward_failed();
-        self.upstreams.fails(server);
+        self.upstreams.fails(server, Instant::now());
         tracing::debug!(%server, reason, "a resolver did not answer");
     }
 

@@ -135,7 +135,7 @@ impl Server {
             });
             let elsewhere = matches!(answer, Answer::NotOurs);
             // An address may turn out to be a Service's.
-            if !published.is_complete && !(elsewhere && !is_reverse(&text)) {
+            if !published.is_complete && (!elsewhere || is_reverse(&text)) {
                 return Found::Failure(ResponseCode::ServFail);
             }
             response.authoritative |= !elsewhere;

@@ -17,7 +17,8 @@ struct Stage {
     api: Api,
     running: Running,
     server: SocketAddr,
-    directory: tempfile::TempDir,
+    /// Holds what the server reads.
+    _directory: tempfile::TempDir,
 }
 
 impl Stage {
@@ -36,7 +37,7 @@ impl Stage {
             api,
             running,
             server,
-            directory,
+            _directory: directory,
         }
     }
 

@@ -208,11 +208,11 @@ async fn what_is_no_question_is_refused_or_ignored() {
         (claims, ResponseCode::FormErr),
         (cut, ResponseCode::FormErr),
         (
-            with(|one| drop(one.queries[0].set_query_class(DNSClass::CH))),
+            with(|one| one.queries[0].query_class = DNSClass::CH),
             ResponseCode::Refused,
         ),
         (
-            with(|one| drop(one.queries[0].set_query_type(RecordType::AXFR))),
+            with(|one| one.queries[0].query_type = RecordType::AXFR),
             ResponseCode::Refused,
         ),
         (
