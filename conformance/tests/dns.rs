@@ -41,78 +41,74 @@ fn names_resolve_from_a_pod() {
     kubectl.run(&wait).ok();
     let pods = Pods::of(&kubectl);
     let pod = Pod::find(&cluster, &pods.ips[0]).expect("a process of the pod");
+    the_pod_is_told_whom_to_ask(&pod);
+    a_service_has_names(&pod, &kubectl);
+    endpoints_have_names(&pod, &pods);
+    other_names_are_asked_elsewhere(&pod);
+    what_is_not_there_is_denied(&pod, &kubectl);
+    names_are_back_after_a_restart(cluster.restart(&options));
+}
 
+fn the_pod_is_told_whom_to_ask(pod: &Pod) {
     let resolv_conf = pod.file("etc/resolv.conf");
-    assert!(
-        resolv_conf.contains("nameserver 10.43.0.10\n"),
-        "{resolv_conf}"
-    );
-    assert!(
-        resolv_conf.contains("search names.svc.cluster.local svc.cluster.local cluster.local"),
-        "{resolv_conf}"
-    );
-    assert!(resolv_conf.contains("options ndots:5"), "{resolv_conf}");
+    for line in [
+        "nameserver 10.43.0.10\n",
+        "search names.svc.cluster.local svc.cluster.local cluster.local",
+        "options ndots:5",
+    ] {
+        assert!(resolv_conf.contains(line), "{resolv_conf}");
+    }
+}
 
+fn a_service_has_names(pod: &Pod, kubectl: &Kubectl) {
     let service = kubectl.get_json(&["service", "web"]);
     let ip = service["spec"]["clusterIP"].as_str().unwrap();
     for transport in ["+notcp", "+tcp"] {
         assert_eq!(pod.dig(&[transport, "web.names.svc.cluster.local"]), [ip]);
     }
-    assert_eq!(
-        pod.dig(&["+search", "+domain=names.svc.cluster.local", "web"]),
-        [ip]
-    );
+    let short = ["+search", "+domain=names.svc.cluster.local", "web"];
+    assert_eq!(pod.dig(&short), [ip]);
     assert_eq!(pod.dig(&["-x", ip]), ["web.names.svc.cluster.local."]);
     let srv = pod.dig(&["SRV", "_http._tcp.web.names.svc.cluster.local"]);
     assert_eq!(srv, ["0 100 80 web.names.svc.cluster.local."]);
-    assert_eq!(
-        pod.dig(&["kubernetes.default.svc.cluster.local"]),
-        ["10.43.0.1"]
-    );
+    let api = pod.dig(&["kubernetes.default.svc.cluster.local"]);
+    assert_eq!(api, ["10.43.0.1"]);
+}
 
+fn endpoints_have_names(pod: &Pod, pods: &Pods) {
     // The watch of the slices may be a moment behind the pods' readiness.
     let all = eventually_some(CHANGE, || {
-        let all: BTreeSet<_> = pod
-            .dig(&["peers.names.svc.cluster.local"])
-            .into_iter()
-            .collect();
-        if all.len() == 2 {
-            Ok(all)
-        } else {
-            Err(format!("{all:?}"))
+        let all = pod.dig(&["peers.names.svc.cluster.local"]);
+        match all.len() {
+            2 => Ok(all.into_iter().collect::<BTreeSet<_>>()),
+            _ => Err(format!("{all:?}")),
         }
     });
     assert_eq!(all, pods.ips.iter().cloned().collect());
+    let (one, two) = (pods.ip_of("one"), pods.ip_of("two"));
     let own = pod.dig(&["one.peers.names.svc.cluster.local"]);
-    assert_eq!(own, [pods.ip_of("one")]);
-    assert_eq!(
-        pod.dig(&["SRV", "_echo._tcp.peers.names.svc.cluster.local"])
-            .len(),
-        2
-    );
-    let names = pod.dig(&["-x", &pods.ip_of("one")]);
-    assert!(
-        names.contains(&"one.peers.names.svc.cluster.local.".to_owned()),
-        "{names:?}"
-    );
-    let dashed = format!(
-        "{}.names.pod.cluster.local",
-        pods.ip_of("two").replace('.', "-")
-    );
-    assert_eq!(pod.dig(&[&dashed]), [pods.ip_of("two")]);
+    assert_eq!(own, [one.as_str()]);
+    let srv = pod.dig(&["SRV", "_echo._tcp.peers.names.svc.cluster.local"]);
+    assert_eq!(srv.len(), 2, "{srv:?}");
+    let names = pod.dig(&["-x", &one]);
+    let hostname = "one.peers.names.svc.cluster.local.".to_owned();
+    assert!(names.contains(&hostname), "{names:?}");
+    let dashed = format!("{}.names.pod.cluster.local", two.replace('.', "-"));
+    assert_eq!(pod.dig(&[&dashed]), [two.as_str()]);
+}
 
+fn other_names_are_asked_elsewhere(pod: &Pod) {
     assert_eq!(pod.dig(&["www.example.test"]), ["192.0.2.80"]);
-    assert_eq!(
-        pod.dig(&["outside.names.svc.cluster.local"]),
-        ["www.example.test.", "192.0.2.80"]
-    );
-    assert_eq!(pod.status(&["nobody.names.svc.cluster.local"]), "NXDOMAIN");
-    assert_eq!(
-        pod.status(&["AAAA", "web.names.svc.cluster.local"]),
-        "NOERROR"
-    );
-    assert_eq!(pod.status(&["-x", "10.43.255.1"]), "NXDOMAIN");
+    let external = pod.dig(&["outside.names.svc.cluster.local"]);
+    assert_eq!(external, ["www.example.test.", "192.0.2.80"]);
+}
 
+fn what_is_not_there_is_denied(pod: &Pod, kubectl: &Kubectl) {
+    let nobody = pod.status(&["nobody.names.svc.cluster.local"]);
+    assert_eq!(nobody, "NXDOMAIN");
+    let without_v6 = pod.status(&["AAAA", "web.names.svc.cluster.local"]);
+    assert_eq!(without_v6, "NOERROR");
+    assert_eq!(pod.status(&["-x", "10.43.255.1"]), "NXDOMAIN");
     kubectl.run(&["delete", "service", "web"]).ok();
     eventually_some(CHANGE, || {
         match pod.status(&["web.names.svc.cluster.local"]) {
@@ -120,7 +116,9 @@ fn names_resolve_from_a_pod() {
             other => Err(other),
         }
     });
-    let mut cluster = cluster.restart(&options);
+}
+
+fn names_are_back_after_a_restart(mut cluster: Cluster) {
     let kubectl = cluster.kubectl().within("names");
     eventually_some(RESTART, || {
         let ip = Pods::of(&kubectl).ip_of("one");
