@@ -65,10 +65,10 @@ e2e: tools ## the real binary, driven by real kubectl, curl and ExternalDNS
 	cargo build -q --locked --bin portcullis
 	cargo test -q --locked -p portcullis-conformance --test kubectl --test routing --test separate --test external_dns
 ifeq ($(ROOT),yes)
-	$(AS_ROOT) cargo test -q --locked -p portcullis-conformance --test bad_input --test lifecycle --test pods --test figures
+	$(AS_ROOT) cargo test -q --locked -p portcullis-conformance --test bad_input --test lifecycle --test pods --test dns --test figures
 	$(if $(SUDO),$(AS_ROOT) cargo test -q --locked -p portcullis-agent --test node --test ruleset)
 else
-	@echo "left out: bad_input, lifecycle, pods, figures, and the node's own node and ruleset, because they need root"
+	@echo "left out: bad_input, lifecycle, pods, dns, figures, and the node's own node and ruleset, because they need root"
 endif
 
 bench: ## CPU per request beside HAProxy, nginx, Envoy and pingora-proxy

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use portcullis_agent::dns::Range;
 use portcullis_daemon::ObjectKey;
 
 /// Kubernetes ingress controller and L7 proxy, with its own control plane and node.
@@ -27,6 +28,8 @@ pub enum Command {
     ControllerManager(ControllerManagerArgs),
     /// The scheduler: gives every pod a node
     Scheduler(ClientArgs),
+    /// The cluster's DNS server: names of Services and pods, other names from other resolvers
+    Dns(DnsArgs),
     /// The echo server of the examples: answers with what it was asked
     Echo(EchoArgs),
     /// Holds a pod's namespaces open
@@ -69,6 +72,12 @@ pub struct UpArgs {
     /// Port of the node's own server (logs); 0 picks a free one
     #[arg(long, default_value_t = 10250)]
     pub kubelet_port: u16,
+    /// Port of the cluster's DNS server, behind its Service; 0 picks a free one
+    #[arg(long, default_value_t = 0)]
+    pub dns_port: u16,
+    /// Names the resolvers that the cluster's DNS server asks for all other names
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// Proxy workers [default: one per core]
     #[arg(long, value_parser = workers)]
     pub workers: Option<usize>,
@@ -271,6 +280,34 @@ pub enum AuthorizationMode {
     /// Everybody with an identity may do everything
     #[value(name = "AlwaysAllow")]
     AlwaysAllow,
+}
+
+#[derive(Args, Clone)]
+pub struct DnsArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Addresses to answer at, over UDP and TCP, comma-separated; on a machine with several networks name each
+    #[arg(long, default_value = "[::]:53", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Domain of the cluster's names
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Ranges of Services' and pods' addresses, comma-separated: reverse names in them are asked of nobody else
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "10.42.0.0/16,10.43.0.0/16"
+    )]
+    pub reverse_range: Vec<Range>,
+    /// Address of the Service in front of this server, which is then no resolver to ask
+    #[arg(long, default_value = "10.43.0.10")]
+    pub service_ip: Option<IpAddr>,
+    /// Names the resolvers that are asked for all other names; read again when it changes
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// Port of /healthz, /readyz and /metrics, on loopback; 0 picks a free one
+    #[arg(long, default_value_t = 10254)]
+    pub admin_port: u16,
 }
 
 #[derive(Args, Clone)]

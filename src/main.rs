@@ -9,6 +9,7 @@ mod controller;
 mod controllers;
 mod data_dir;
 mod data_plane;
+mod dns;
 mod echo;
 mod files;
 mod link;
@@ -48,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Apiserver(args) => on_threads(apiserver::run(args)),
         Command::ControllerManager(args) => on_one_thread(controllers::controller_manager(args)),
         Command::Scheduler(args) => on_one_thread(controllers::scheduler(args)),
+        Command::Dns(args) => on_threads(dns::run(args)),
         Command::Echo(args) => on_one_thread(echo::run(args)),
         Command::Pause => Ok(portcullis_agent::pause()?),
         Command::Version(args) => version::run(&args),

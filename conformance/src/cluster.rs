@@ -50,12 +50,27 @@ impl Cluster {
     /// With its log when it ends or says nothing in time.
     #[must_use]
     pub fn start(options: &ClusterOptions) -> Self {
+        Self::start_with(options, &[])
+    }
+
+    /// The same with further arguments, such as `--resolv-conf=FILE`.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_with(options: &ClusterOptions, further: &[OsString]) -> Self {
         let directory = tempfile::Builder::new().prefix("portcullis-e2e-").tempdir();
-        Self::start_over(Arc::new(directory.expect("a temporary directory")), options)
+        let directory = Arc::new(directory.expect("a temporary directory"));
+        Self::start_in(directory, options, further)
     }
 
     fn start_over(directory: Arc<TempDir>, options: &ClusterOptions) -> Self {
-        let arguments = arguments(&directory.path().join("data"), options);
+        Self::start_in(directory, options, &[])
+    }
+
+    fn start_in(directory: Arc<TempDir>, options: &ClusterOptions, further: &[OsString]) -> Self {
+        let mut arguments = arguments(&directory.path().join("data"), options);
+        arguments.extend_from_slice(further);
         let start = Instant::now();
         let mut process =
             Process::start(directory.path(), "up", &arguments, Environment::Inherited);

@@ -1,6 +1,7 @@
 //! `portcullis up`: a whole cluster in one process.
 
 mod control_plane;
+mod dns;
 mod ingress;
 mod node;
 mod objects;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use control_plane::ControlPlane;
+use dns::Dns;
 use ingress::Ingress;
 use node::Node;
 use ports::Ports;
@@ -88,6 +90,7 @@ async fn serve(
 struct Cluster {
     ingress: Ingress,
     node: Option<Node>,
+    dns: Option<Dns>,
 }
 
 impl Cluster {
@@ -101,6 +104,11 @@ impl Cluster {
         objects::ingress_class(&control_plane.admin)
             .await
             .context("the IngressClass cannot be made")?;
+        let dns = match args.no_node {
+            true => None,
+            false => Dns::start(args, control_plane).await?,
+        };
+        let cluster_dns = dns.as_ref().map(Dns::service_ip);
         let node = async {
             match args.no_node {
                 true => Ok(None),
@@ -109,6 +117,7 @@ impl Cluster {
                     data_dir.path(),
                     control_plane,
                     [http_port, https_port],
+                    cluster_dns,
                 )
                 .await
                 .map(Some),
@@ -117,7 +126,7 @@ impl Cluster {
         let ingress = Ingress::start(args, control_plane, http_port, https_port);
         let (node, ingress) = tokio::join!(node, ingress);
         match (node, ingress) {
-            (Ok(node), Ok(ingress)) => Ok(Self { ingress, node }),
+            (Ok(node), Ok(ingress)) => Ok(Self { ingress, node, dns }),
             (Ok(node), Err(error)) => {
                 if let Some(node) = node {
                     node.stop().await;
@@ -136,6 +145,9 @@ impl Cluster {
         self.ingress.stop(INGRESS_DRAIN).await;
         if let Some(node) = self.node {
             node.stop().await;
+        }
+        if let Some(dns) = self.dns {
+            dns.stop().await;
         }
     }
 }

@@ -22,6 +22,7 @@ impl Node {
         data_dir: &Path,
         control_plane: &ControlPlane,
         ingress_ports: [u16; 2],
+        cluster_dns: Option<IpAddr>,
     ) -> anyhow::Result<Self> {
         let name = match &args.node_name {
             Some(name) => name.clone(),
@@ -43,6 +44,7 @@ impl Node {
         // The ingress opens its ports while the node starts, and Services of an earlier run may want the same.
         let reserved = ingress_ports.map(|port| (port, "the ingress of portcullis".to_owned()));
         config.reserved_ports = reserved.into();
+        config.cluster_dns = cluster_dns.into_iter().collect();
         config.kubelet_address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, args.kubelet_port));
         config.serving = Some(Serving {
             certificate_pem: serving.certificate_pem,
@@ -87,7 +89,7 @@ pub fn require_root() -> anyhow::Result<()> {
     anyhow::bail!("running pods needs root: use sudo, or leave the node out with --no-node")
 }
 
-fn host_name() -> anyhow::Result<String> {
+pub fn host_name() -> anyhow::Result<String> {
     let name = nix::unistd::gethostname()
         .context("this machine has no host name; give one with --node-name")?;
     Ok(name.to_string_lossy().to_lowercase())

@@ -8,7 +8,11 @@ use k8s_openapi::api::{
     core::v1::Service,
     networking::v1::{Ingress, IngressClass},
 };
-use kube::{Api, Client, Resource, api::PostParams, runtime::wait::await_condition};
+use kube::{
+    Api, Client, Resource,
+    api::{Patch, PatchParams, PostParams},
+    runtime::wait::await_condition,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
@@ -85,6 +89,22 @@ where
             Err(error).with_context(|| format!("{} {name}", K::kind(&())))
         }
     }
+}
+
+/// Makes an object, or gives the existing one these values. Creating blindly would be refused for the address that the
+/// object itself has.
+pub async fn put<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let name = object.meta().name.clone().unwrap_or_default();
+    let about = || format!("{} {name}", K::kind(&()));
+    if api.get_opt(&name).await.with_context(about)?.is_none() {
+        return create(api, object).await;
+    }
+    let patch = Patch::Merge(object);
+    let patched = api.patch(&name, &PatchParams::default(), &patch).await;
+    patched.map(drop).with_context(about)
 }
 
 const DEMO: &str = include_str!("../../examples/demo/demo.yaml");

@@ -1,14 +1,17 @@
 //! The node: it runs the pods that the API assigns to it and makes Services reachable.
 //!
 //! *Owns*: a private containerd with images assembled from our own executable, pods and their volumes, probes, status
-//! and logs, the node's registration and Lease, the kubelet API, and the kernel's ruleset for Services.
-//! *Does not own*: what to do next with a pod (`portcullis-pod`) or what the ruleset says (`portcullis-nft`): both are pure.
-//! *Entry point*: [`start`].
+//! and logs, the node's registration and Lease, the kubelet API, the kernel's ruleset for Services, and the cluster's DNS
+//! server ([`dns`]), which also runs alone.
+//! *Does not own*: what to do next with a pod (`portcullis-pod`), what the ruleset says (`portcullis-nft`) or what a name
+//! answers (`portcullis-dns`): these are pure.
+//! *Entry points*: [`start`] and [`dns::start`].
 
 mod cni;
 mod config;
 mod containerd;
 mod cri;
+pub mod dns;
 mod error;
 mod events;
 mod health_checks;
