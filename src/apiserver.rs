@@ -193,6 +193,7 @@ mod tests {
             advertise_address: given(asked),
             pod_gateway: given(gateway),
             authorization: AuthorizationMode::Rbac,
+            node_ports: 30_000..=32_767,
         }
     }
 

@@ -401,6 +401,32 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=MAX_WORKERS) => Ok(count),
+        _ => Err(format!("a number from 1 to {MAX_WORKERS} is wanted")),
+    }
+}
+
+/// A DNS-1123 subdomain, as the API asks of a Node's name.
+fn node_name(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter()
+            .all(|end| end.is_some_and(|byte| is_inner(*byte)))
+            && bytes.iter().all(|byte| is_inner(*byte) || *byte == b'-')
+    };
+    match text.len() <= 253 && text.split('.').all(is_label) {
+        true => Ok(text.to_owned()),
+        false => Err("lower case letters, digits, - and . are wanted".to_owned()),
+    }
+}
+
+/// More threads than any machine has cores.
+const MAX_WORKERS: usize = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -447,29 +473,3 @@ mod tests {
         }
     }
 }
-
-fn workers(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..=MAX_WORKERS) => Ok(count),
-        _ => Err(format!("a number from 1 to {MAX_WORKERS} is wanted")),
-    }
-}
-
-/// A DNS-1123 subdomain, as the API asks of a Node's name.
-fn node_name(text: &str) -> Result<String, String> {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let is_label = |label: &str| {
-        let bytes = label.as_bytes();
-        let ends = [bytes.first(), bytes.last()];
-        ends.iter()
-            .all(|end| end.is_some_and(|byte| is_inner(*byte)))
-            && bytes.iter().all(|byte| is_inner(*byte) || *byte == b'-')
-    };
-    match text.len() <= 253 && text.split('.').all(is_label) {
-        true => Ok(text.to_owned()),
-        false => Err("lower case letters, digits, - and . are wanted".to_owned()),
-    }
-}
-
-/// More threads than any machine has cores.
-const MAX_WORKERS: usize = 1024;
