@@ -34,6 +34,11 @@ pub enum Command {
     Echo(EchoArgs),
     /// Holds a pod's namespaces open
     Pause,
+    /// Container images: build one of this binary, load one into a running cluster
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Asks a URL and fails unless it is answered as expected: a check from inside a cluster, without a shell
+    Ask(AskArgs),
     /// The version, as text or JSON
     Version(VersionArgs),
     /// Shell completion on stdout
@@ -105,6 +110,9 @@ pub struct UpArgs {
     /// Run no pods (needs no root)
     #[arg(long)]
     pub no_node: bool,
+    /// Run no ingress, where one is installed into the cluster instead
+    #[arg(long, conflicts_with = "demo")]
+    pub no_ingress: bool,
     /// Apply the example application too, and print the curl line that reaches it
     #[arg(long)]
     pub demo: bool,
@@ -174,6 +182,15 @@ pub struct ControllerArgs {
     /// Port that proxies serve HTTPS on
     #[arg(long, default_value_t = 443)]
     pub https_port: u16,
+    /// Port that clients use for plain HTTP, where a Service maps it [default: --http-port]
+    #[arg(long)]
+    pub public_http_port: Option<u16>,
+    /// Port that clients use for HTTPS, which redirects name, where a Service maps it [default: --https-port]
+    #[arg(long)]
+    pub public_https_port: Option<u16>,
+    /// Namespaces whose Secrets may be read, comma-separated [default: all that are watched]
+    #[arg(long, value_delimiter = ',')]
+    pub secret_namespace: Vec<String>,
     /// Addresses to write into Ingress status, comma-separated
     #[arg(long, value_delimiter = ',')]
     pub publish_status_address: Vec<String>,
@@ -321,6 +338,48 @@ pub struct EchoArgs {
     pub pod_namespace: Option<String>,
     #[arg(long, env = "HOSTNAME", hide = true)]
     pub hostname: Option<String>,
+}
+
+#[derive(Subcommand, Clone)]
+pub enum ImageCommand {
+    /// Write this binary and the libraries it needs as an OCI archive
+    Build(ImageBuildArgs),
+    /// Import an OCI or Docker archive into the cluster that `portcullis up` runs here
+    Load(ImageLoadArgs),
+}
+
+#[derive(Args, Clone)]
+pub struct ImageBuildArgs {
+    /// File to write
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Name and tag of the image
+    #[arg(long, default_value = concat!("portcullis.dev/portcullis:", env!("CARGO_PKG_VERSION")))]
+    pub name: String,
+}
+
+#[derive(Args, Clone)]
+pub struct ImageLoadArgs {
+    /// Archive to import, compressed with gzip or not
+    pub file: PathBuf,
+    /// Data directory of the cluster
+    #[arg(long, default_value = "/var/lib/portcullis")]
+    pub data_dir: PathBuf,
+}
+
+#[derive(Args, Clone)]
+pub struct AskArgs {
+    /// `http://HOST[:PORT]/PATH`
+    pub url: String,
+    /// Status that the answer has to have
+    #[arg(long, default_value_t = 200)]
+    pub status: u16,
+    /// Value of the Host header [default: that of the URL]
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Seconds in which it is asked again and again until the answer is as expected
+    #[arg(long, default_value_t = 30)]
+    pub deadline_seconds: u64,
 }
 
 #[derive(Args, Clone)]

@@ -48,6 +48,7 @@ fn config(args: &ControllerArgs, namespace: &str) -> Config {
     Config {
         settings: settings(args),
         watch_namespaces: args.watch_namespace.clone(),
+        secret_namespaces: args.secret_namespace.clone(),
         election: (!args.disable_leader_election).then_some(election),
         update_status: args.update_status,
         update_status_on_shutdown: args.update_status_on_shutdown,

@@ -3,6 +3,7 @@
 //! This is the only place that knows every product. Each subcommand is one file: config, build, run, drain.
 
 mod apiserver;
+mod ask;
 mod cli;
 mod client;
 mod controller;
@@ -12,6 +13,7 @@ mod data_plane;
 mod dns;
 mod echo;
 mod files;
+mod image;
 mod link;
 mod proxy;
 mod up;
@@ -52,6 +54,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dns(args) => on_threads(dns::run(args)),
         Command::Echo(args) => on_one_thread(echo::run(args)),
         Command::Pause => Ok(portcullis_agent::pause()?),
+        Command::Image(command) => on_one_thread(image::run(command)),
+        Command::Ask(args) => on_one_thread(ask::run(args)),
         Command::Version(args) => version::run(&args),
         Command::Completion { shell } => {
             clap_complete::generate(

@@ -51,6 +51,7 @@ fn specs(listen: SocketAddr, origin: SocketAddr, access_log: bool) -> Result<Spe
             name: "http".to_owned(),
             address: listen.ip(),
             port: listen.port(),
+            public_port: None,
             protocol: ListenerProtocol::Http,
             table: TABLE.to_owned(),
             tls_policy: None,

@@ -62,21 +62,24 @@ async fn serve(
     cluster: &Cluster,
     termination: impl Future<Output = ()>,
 ) {
+    let ports = |ingress: &Ingress| {
+        let (http, https) = (ingress.http_port(), ingress.https_port());
+        format!(" http=127.0.0.1:{http} https=127.0.0.1:{https}")
+    };
     println!(
-        "ready kubeconfig={} api={} http=127.0.0.1:{} https=127.0.0.1:{}",
+        "ready kubeconfig={} api={}{}",
         control_plane.server.kubeconfig.display(),
         control_plane.server.url,
-        cluster.ingress.http_port(),
-        cluster.ingress.https_port()
+        cluster.ingress.as_ref().map(ports).unwrap_or_default(),
     );
     let demo = async {
-        if args.demo {
+        if let (true, Some(ingress)) = (args.demo, &cluster.ingress) {
             let admin = &control_plane.admin;
             let mut shown = objects::demo(admin).await;
             if shown.is_ok() && cluster.node.is_some() {
                 shown = objects::demo_available(admin).await;
             }
-            report_demo(shown, cluster.ingress.http_port());
+            report_demo(shown, ingress.http_port());
         }
         std::future::pending::<()>().await;
     };
@@ -88,7 +91,7 @@ async fn serve(
 
 /// What runs on the control plane.
 struct Cluster {
-    ingress: Ingress,
+    ingress: Option<Ingress>,
     node: Option<Node>,
     dns: Option<Dns>,
 }
@@ -101,7 +104,7 @@ impl Cluster {
         http_port: u16,
         https_port: u16,
     ) -> anyhow::Result<Self> {
-        objects::ingress_class(&control_plane.admin)
+        objects::ingress_class(&control_plane.admin, !args.no_ingress)
             .await
             .context("the IngressClass cannot be made")?;
         let dns = match args.no_node {
@@ -123,7 +126,14 @@ impl Cluster {
                 .map(Some),
             }
         };
-        let ingress = Ingress::start(args, control_plane, http_port, https_port);
+        let ingress = async {
+            match args.no_ingress {
+                true => Ok(None),
+                false => Ingress::start(args, control_plane, http_port, https_port)
+                    .await
+                    .map(Some),
+            }
+        };
         let (node, ingress) = tokio::join!(node, ingress);
         match (node, ingress) {
             (Ok(node), Ok(ingress)) => Ok(Self { ingress, node, dns }),
@@ -134,7 +144,9 @@ impl Cluster {
                 Err(error)
             }
             (Err(error), Ok(ingress)) => {
-                ingress.stop(Duration::ZERO).await;
+                if let Some(ingress) = ingress {
+                    ingress.stop(Duration::ZERO).await;
+                }
                 Err(error)
             }
             (Err(error), Err(_)) => Err(error),
@@ -142,7 +154,9 @@ impl Cluster {
     }
 
     async fn stop(self) {
-        self.ingress.stop(INGRESS_DRAIN).await;
+        if let Some(ingress) = self.ingress {
+            ingress.stop(INGRESS_DRAIN).await;
+        }
         if let Some(node) = self.node {
             node.stop().await;
         }

@@ -11,7 +11,7 @@ use portcullis_agent::{Config, Running, Serving};
 use tokio::time::timeout;
 
 use super::control_plane::ControlPlane;
-use crate::cli::UpArgs;
+use crate::{cli::UpArgs, image};
 
 pub struct Node(Running);
 
@@ -38,6 +38,7 @@ impl Node {
             SystemTime::now(),
         )?;
         let mut config = Config::new(name, data_dir.join("node"), client);
+        config.images.push(image::of_this_version());
         config.pod_cidrs = vec![first_subnet(&args.pod_cidr).context("--pod-cidr")?];
         config.cluster_cidrs = vec![args.pod_cidr.parse().context("--pod-cidr")?];
         config.node_ips = addresses.to_vec();

@@ -9,23 +9,35 @@ use k8s_openapi::api::{
     networking::v1::{Ingress, IngressClass},
 };
 use kube::{
-    Api, Client, Resource,
-    api::{Patch, PatchParams, PostParams},
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::wait::await_condition,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
-/// The default class, in whose name the ingress serves.
-pub async fn ingress_class(client: &Client) -> anyhow::Result<()> {
+/// The default class, in whose name the ingress serves. Without an ingress that of an earlier start goes, so that whoever
+/// serves instead can make its own.
+pub async fn ingress_class(client: &Client, wanted: bool) -> anyhow::Result<()> {
+    let api = Api::<IngressClass>::all(client.clone());
+    if !wanted {
+        return match api.get_opt(CLASS).await? {
+            Some(found) if found.labels().get(MANAGED_BY).is_some_and(|by| by == UP) => {
+                api.delete(CLASS, &DeleteParams::default()).await?;
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+    }
     let class: IngressClass = serde_json::from_value(serde_json::json!({
         "metadata": {
-            "name": "portcullis",
+            "name": CLASS,
+            "labels": {MANAGED_BY: UP},
             "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"},
         },
         "spec": {"controller": "portcullis.dev/ingress"},
     }))?;
-    create(&Api::all(client.clone()), &class).await
+    create(&api, &class).await
 }
 
 /// The example application; what exists is left as it is, so that nobody's edits are lost at the next start.
@@ -107,6 +119,9 @@ where
     patched.map(drop).with_context(about)
 }
 
+const CLASS: &str = "portcullis";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const UP: &str = "portcullis-up";
 const DEMO: &str = include_str!("../../examples/demo/demo.yaml");
 const DEMO_HOST: &str = "demo.localhost";
 const DEMO_NAME: &str = "echo";

@@ -18,8 +18,10 @@ impl Ports {
     /// another process that shares the port: so each is tried alone first, and a free one picked for 0.
     pub fn claim(args: &UpArgs) -> anyhow::Result<Self> {
         let api = alone(args, args.api_port, "--api-port")?;
-        let http = alone(args, args.http_port, "--http-port")?;
-        let https = alone(args, args.https_port, "--https-port")?;
+        // Without an ingress nobody listens on them.
+        let wanted = |port| if args.no_ingress { 0 } else { port };
+        let http = alone(args, wanted(args.http_port), "--http-port")?;
+        let https = alone(args, wanted(args.https_port), "--https-port")?;
         Ok(Self {
             api,
             http: http.local_addr()?.port(),

@@ -11,6 +11,9 @@ pub struct Config {
     pub settings: Settings,
     /// `--watch-namespace`; empty watches all. IngressClasses are cluster-wide and watched in any case.
     pub watch_namespaces: Vec<String>,
+    /// Namespaces whose Secrets are watched; empty takes those of everything else. A certificate in another namespace is
+    /// as good as missing.
+    pub secret_namespaces: Vec<String>,
     /// Who writes statuses and Events. None writes without asking (`--disable-leader-election`).
     pub election: Option<Election>,
     /// `--update-status`.
@@ -66,6 +69,7 @@ impl Default for Config {
         Self {
             settings: Settings::default(),
             watch_namespaces: Vec::new(),
+            secret_namespaces: Vec::new(),
             election: None,
             update_status: true,
             update_status_on_shutdown: true,

@@ -52,18 +52,27 @@ pub(crate) fn spawn_all(
         Object::IngressClass,
         watcher::Config::default(),
     );
-    let scopes: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
-        [] => vec![None],
-        named => named.iter().cloned().map(Some).collect(),
-    };
-    for scope in scopes {
+    for scope in each(&config.watch_namespaces) {
         spawn.scoped::<Ingress>(Kind::Ingress, &scope, Object::Ingress);
         spawn.scoped::<Service>(Kind::Service, &scope, Object::Service);
         spawn.scoped::<EndpointSlice>(Kind::EndpointSlice, &scope, Object::EndpointSlice);
+    }
+    let secrets = match config.secret_namespaces.is_empty() {
+        true => &config.watch_namespaces,
+        false => &config.secret_namespaces,
+    };
+    for scope in each(secrets) {
         spawn.scoped::<Secret>(Kind::Secret, &scope, Object::Secret);
     }
     spawn.published(config);
     spawn.count
+}
+
+fn each(namespaces: &[String]) -> Vec<Option<String>> {
+    match namespaces {
+        [] => vec![None],
+        named => named.iter().cloned().map(Some).collect(),
+    }
 }
 
 struct Spawn<'a> {

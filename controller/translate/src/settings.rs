@@ -113,6 +113,7 @@ impl Settings {
                 name: name.to_owned(),
                 address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
                 port,
+                public_port: None,
                 protocol,
                 table: Self::TABLE.to_owned(),
                 tls_policy: tls_policy.map(str::to_owned),
@@ -122,6 +123,20 @@ impl Settings {
             listener("http", http, ListenerProtocol::Http, None),
             listener("https", https, ListenerProtocol::Https, Some(TLS_POLICY)),
         ];
+        self
+    }
+
+    /// Says which ports clients use where something in front of the listeners maps them.
+    pub fn with_public_ports(mut self, http: u16, https: u16) -> Self {
+        for listener in &mut self.listeners {
+            let public = match listener.protocol {
+                ListenerProtocol::Http => http,
+                ListenerProtocol::Https => https,
+            };
+            let public = (public != listener.port).then_some(public);
+            Arc::make_mut(listener).public_port = public;
+        }
+        self.https_port = https;
         self
     }
 }

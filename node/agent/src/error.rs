@@ -37,6 +37,12 @@ pub enum Error {
     },
     #[error("containerd did not come up: {reason}; its log is {log}")]
     Containerd { reason: String, log: PathBuf },
+    #[error(
+        "no node with a container runtime of its own runs in {data_dir}: start it with `portcullis up`, or name its data directory with --data-dir"
+    )]
+    NoNode { data_dir: PathBuf },
+    #[error("{path} is no image archive: {reason}")]
+    Archive { path: PathBuf, reason: String },
     #[error("cannot reach the container runtime at {endpoint}")]
     Connect {
         endpoint: String,

@@ -23,10 +23,6 @@ impl Programs {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        let missing = |program, package| move || Error::Missing { program, package };
-        let find = |program: &'static str, package: &'static str| {
-            on_path(program).ok_or_else(missing(program, package))
-        };
         find("runc", "runc")?;
         find("containerd-shim-runc-v2", "containerd")?;
         let plugins = CNI_DIRECTORIES.iter().map(PathBuf::from);
@@ -40,12 +36,18 @@ impl Programs {
             ctr: find("ctr", "containerd")?,
             nft: find("nft", "nftables")?,
             ip: find("ip", "iproute2")?,
-            cni_plugins: plugins
-                .next()
-                .ok_or_else(missing("the CNI plugins", "containernetworking-plugins"))?,
+            cni_plugins: plugins.next().ok_or(Error::Missing {
+                program: "the CNI plugins",
+                package: "containernetworking-plugins",
+            })?,
             iptables: on_path("iptables"),
         })
     }
+}
+
+/// One program, or the error that names its package.
+pub(crate) fn find(program: &'static str, package: &'static str) -> Result<PathBuf> {
+    on_path(program).ok_or(Error::Missing { program, package })
 }
 
 /// Runs a program to its end with `input` on its stdin; its stderr is the error.

@@ -25,6 +25,9 @@ pub struct ListenerSpec {
     /// `::` listens dual-stack.
     pub address: IpAddr,
     pub port: u16,
+    /// Port that clients use where something in front maps it (a Service), as `X-Forwarded-Port` shows it; `port` if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_port: Option<u16>,
     pub protocol: ListenerProtocol,
     /// The set of hosts that this listener serves: the `table` of [`HostRoutes`].
     pub table: String,

@@ -17,6 +17,7 @@ fn listener() -> ListenerSpec {
         name: "http".into(),
         address: [127, 0, 0, 1].into(),
         port: 80,
+        public_port: None,
         protocol: ListenerProtocol::Http,
         table: "main".into(),
         tls_policy: None,

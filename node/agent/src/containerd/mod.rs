@@ -1,8 +1,10 @@
 //! A containerd of our own: own root, state, socket and configuration; found again after a crash, ended with us.
 
 mod configuration;
+mod import;
 mod keeper;
 mod leftovers;
+mod load;
 
 use crate::cri::Cri;
 use crate::error::{Error, Result};
@@ -16,6 +18,7 @@ use tokio::process::{Child, Command};
 
 pub(crate) use keeper::{Keeper, Recipe};
 pub(crate) use leftovers::{mounts_below, remove_cgroups, unmount_below};
+pub use load::load;
 
 /// The running child.
 pub(crate) struct Containerd {
@@ -110,45 +113,10 @@ impl Containerd {
         if complete {
             return Ok(());
         }
-        let socket = self.layout.containerd_socket().display().to_string();
-        let mut child = std::process::Command::new(&programs.ctr)
-            .args([
-                "--address",
-                &socket,
-                "--namespace",
-                NAMESPACE,
-                "images",
-                "import",
-            ])
-            .args(["--snapshotter", self.snapshotter, "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| Error::Run {
-                program: "ctr".into(),
-                source,
-            })?;
-        let import = tokio::task::spawn_blocking(move || {
-            let stdin = child.stdin.take().expect("stdin was asked for");
-            let written = archive.write(std::io::BufWriter::new(stdin));
-            child.wait_with_output().map(|output| (written, output))
-        });
-        let ended = import.await.expect("the import does not panic");
-        let (written, output) = ended.map_err(|source| Error::Run {
-            program: "ctr".into(),
-            source,
-        })?;
-        let failed = |message: String| Error::Failed {
-            program: "ctr images import".into(),
-            message,
-        };
-        if !output.status.success() {
-            return Err(failed(
-                String::from_utf8_lossy(&output.stderr).trim().into(),
-            ));
-        }
-        written.map_err(|error| failed(error.to_string()))
+        import::run(&programs.ctr, &self.layout, self.snapshotter, move |out| {
+            archive.write(std::io::BufWriter::new(out))
+        })
+        .await
     }
 
     /// Ends it. The caller has removed every pod before, so no shim is left to serve.

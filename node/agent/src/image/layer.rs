@@ -28,8 +28,83 @@ pub(crate) struct Blob {
     pub size: u64,
 }
 
-/// Writes the layer as an uncompressed tar: it never leaves the machine, so compressing would only cost time.
-pub(crate) fn write(entries: &[Entry], out: impl Write) -> io::Result<()> {
+/// How a layer is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// For an image that never leaves the machine: compressing would only cost time.
+    None,
+    Gzip,
+}
+
+/// A layer that has been read once: where it stands in an image, and what it is made of.
+pub(crate) struct Layer {
+    entries: Vec<Entry>,
+    compression: Compression,
+    /// Of the stored form.
+    pub(crate) blob: Blob,
+    /// Of the tar, whatever it is stored as: an image's configuration names its layers by it.
+    pub(crate) diff_id: String,
+}
+
+impl Layer {
+    /// Reads every file once, for the digests.
+    pub(crate) fn measure(entries: Vec<Entry>, compression: Compression) -> io::Result<Self> {
+        let (mut stored, mut plain) = (Digest::new(), Digest::new());
+        match compression {
+            Compression::None => tar(&entries, buffered(&mut plain))?,
+            Compression::Gzip => {
+                let mut encoder = gzip(&mut stored);
+                tar(&entries, buffered(Both(&mut encoder, &mut plain)))?;
+                encoder.finish()?;
+            }
+        }
+        let plain = plain.finish();
+        Ok(Layer {
+            entries,
+            compression,
+            diff_id: plain.digest.clone(),
+            blob: match compression {
+                Compression::None => plain,
+                Compression::Gzip => stored.finish(),
+            },
+        })
+    }
+
+    /// Writes the stored form; the bytes that were measured, if no file has changed since.
+    pub(crate) fn write(&self, out: impl Write) -> io::Result<()> {
+        match self.compression {
+            Compression::None => tar(&self.entries, buffered(out)),
+            Compression::Gzip => {
+                let mut encoder = gzip(buffered(out));
+                tar(&self.entries, buffered(&mut encoder))?;
+                encoder.finish()?.flush()
+            }
+        }
+    }
+
+    pub(crate) fn media_type(&self) -> &'static str {
+        match self.compression {
+            Compression::None => "application/vnd.oci.image.layer.v1.tar",
+            Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        }
+    }
+}
+
+fn tar(entries: &[Entry], mut out: impl Write) -> io::Result<()> {
+    write(entries, &mut out)?;
+    out.flush()
+}
+
+fn buffered<W: Write>(out: W) -> io::BufWriter<W> {
+    io::BufWriter::with_capacity(CHUNK, out)
+}
+
+/// Without a name and a time in its head, so that two builds are the same.
+fn gzip<W: Write>(out: W) -> flate2::write::GzEncoder<W> {
+    flate2::write::GzEncoder::new(out, flate2::Compression::default())
+}
+
+fn write(entries: &[Entry], out: impl Write) -> io::Result<()> {
     let mut tar = tar::Builder::new(out);
     for entry in entries {
         match entry {
@@ -56,13 +131,6 @@ pub(crate) fn write(entries: &[Entry], out: impl Write) -> io::Result<()> {
         }
     }
     tar.finish()
-}
-
-/// The digest that [`write`] would produce.
-pub(crate) fn measure(entries: &[Entry]) -> io::Result<Blob> {
-    let mut digest = Digest::new();
-    write(entries, io::BufWriter::with_capacity(CHUNK, &mut digest))?;
-    Ok(digest.finish())
 }
 
 /// The blob that holds these bytes.
@@ -141,7 +209,7 @@ impl Digest {
     }
 }
 
-impl Write for &mut Digest {
+impl Write for Digest {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.add(bytes);
         Ok(bytes.len())
@@ -149,6 +217,22 @@ impl Write for &mut Digest {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The same bytes to two places.
+struct Both<'a, A, B>(&'a mut A, &'a mut B);
+
+impl<A: Write, B: Write> Write for Both<'_, A, B> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes)?;
+        self.1.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        self.1.flush()
     }
 }
 

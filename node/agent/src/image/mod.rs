@@ -1,15 +1,19 @@
 //! OCI images assembled from an executable of this machine and the shared libraries it needs.
 //!
-//! No registry is asked and nothing is compressed: both images share both layers, so the second costs a few hundred bytes.
+//! No registry is asked. What the node imports itself is not compressed, and its images share both layers, so that each
+//! further one costs a few hundred bytes; what is made to be given away is compressed, and leaves room for other platforms.
 
+mod contents;
 mod layer;
 mod libraries;
 
 use crate::error::{Error, Result};
-use layer::{Blob, Entry};
+use layer::{Blob, Compression, Entry, Layer};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::Path;
+
+pub(crate) use contents::Contents;
 
 /// An image to assemble: its name and what it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +24,30 @@ pub struct Image {
     pub arguments: Vec<String>,
 }
 
+/// Writes one image as an OCI archive: an index with this machine's platform, its layers compressed. The image's digest.
+///
+/// # Errors
+/// [`Error`] when the executable or its libraries cannot be read, or `out` cannot be written; then there is no `out`.
+pub fn build(executable: &Path, image: &Image, out: &Path) -> Result<String> {
+    let archive = Archive::read(executable, std::slice::from_ref(image), Compression::Gzip)?;
+    let fresh = out.with_added_extension("new");
+    let write = || {
+        let mut file = io::BufWriter::new(std::fs::File::create(&fresh)?);
+        archive.write(&mut file)?;
+        file.flush()?;
+        std::fs::rename(&fresh, out)
+    };
+    if let Err(error) = write() {
+        let _ = std::fs::remove_file(&fresh);
+        return Err(Error::file(out)(error));
+    }
+    let index = archive.images.first().map(|image| image.index.as_slice());
+    Ok(layer::blob(index.unwrap_or_default()).digest)
+}
+
 /// Images ready to be written out as one OCI archive.
 pub(crate) struct Archive {
-    layers: Vec<(Blob, Vec<Entry>)>,
+    layers: Vec<Layer>,
     images: Vec<Assembled>,
 }
 
@@ -30,21 +55,30 @@ struct Assembled {
     name: String,
     config: Vec<u8>,
     manifest: Vec<u8>,
+    /// One manifest per platform; another machine's joins it by a second entry.
+    index: Vec<u8>,
 }
 
 impl Archive {
     /// Reads and hashes the executable and its libraries; blocks for as long as that takes.
     pub(crate) fn assemble(executable: &Path, images: &[Image]) -> Result<Self> {
-        let failed = || Error::file(executable);
+        Self::read(executable, images, Compression::None)
+    }
+
+    fn read(executable: &Path, images: &[Image], compression: Compression) -> Result<Self> {
         let libraries = libraries::needed(executable)?;
         let contents = [base(&libraries), vec![copy(PROGRAM, executable)]];
         let measured = contents
             .into_iter()
-            .map(|entries| Ok((layer::measure(&entries)?, entries)));
-        let layers: Vec<_> = measured.collect::<io::Result<_>>().map_err(failed())?;
-        let blobs: Vec<_> = layers.iter().map(|(blob, _)| blob.clone()).collect();
-        let images = images.iter().map(|image| assemble(image, &blobs)).collect();
-        Ok(Archive { layers, images })
+            .map(|entries| Layer::measure(entries, compression));
+        let layers: Vec<_> = measured
+            .collect::<io::Result<_>>()
+            .map_err(Error::file(executable))?;
+        let assembled = images.iter().map(|image| assemble(image, &layers));
+        Ok(Archive {
+            images: assembled.collect(),
+            layers,
+        })
     }
 
     /// Image names with the digest of their configuration, which is the id a runtime gives them.
@@ -62,18 +96,17 @@ impl Archive {
         };
         small(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         for image in &self.images {
-            for content in [&image.config, &image.manifest] {
+            for content in [&image.config, &image.manifest, &image.index] {
                 small(&mut tar, &blob_path(&layer::blob(content)), content)?;
             }
         }
         small(&mut tar, "index.json", &self.index())?;
-        for (blob, entries) in &self.layers {
+        for measured in &self.layers {
             // A tar needs the size first and the size is known, so the layer streams through a pipe, never whole in memory.
             let (reader, writer) = io::pipe()?;
             std::thread::scope(|scope| {
-                let filler = scope.spawn(|| {
-                    layer::write(entries, io::BufWriter::with_capacity(PIPE_BUFFER, writer))
-                });
+                let filler = scope.spawn(|| measured.write(writer));
+                let blob = &measured.blob;
                 layer::append(&mut tar, &blob_path(blob), blob.size, reader)?;
                 filler
                     .join()
@@ -85,29 +118,22 @@ impl Archive {
 
     fn index(&self) -> Vec<u8> {
         let manifests = self.images.iter().map(|image| {
-            let mut descriptor = descriptor(
-                "application/vnd.oci.image.manifest.v1+json",
-                &layer::blob(&image.manifest),
-            );
-            descriptor["platform"] = json!({"architecture": architecture(), "os": "linux"});
+            let mut descriptor = descriptor(INDEX, &layer::blob(&image.index));
             descriptor["annotations"] = json!({
                 "io.containerd.image.name": image.name,
                 "org.opencontainers.image.ref.name": image.name.rsplit(':').next(),
             });
             descriptor
         });
-        let manifests: Vec<_> = manifests.collect();
-        json!({"schemaVersion": 2, "manifests": manifests})
-            .to_string()
-            .into_bytes()
+        index(manifests.collect())
     }
 }
 
-fn assemble(image: &Image, layers: &[Blob]) -> Assembled {
+fn assemble(image: &Image, layers: &[Layer]) -> Assembled {
     let entrypoint: Vec<_> = std::iter::once(format!("/{PROGRAM}"))
         .chain(image.arguments.iter().cloned())
         .collect();
-    let digests: Vec<_> = layers.iter().map(|layer| &layer.digest).collect();
+    let digests: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
     let config = json!({
         "architecture": architecture(),
         "os": "linux",
@@ -117,18 +143,28 @@ fn assemble(image: &Image, layers: &[Blob]) -> Assembled {
     let config = config.to_string().into_bytes();
     let layers = layers
         .iter()
-        .map(|blob| descriptor("application/vnd.oci.image.layer.v1.tar", blob));
+        .map(|layer| descriptor(layer.media_type(), &layer.blob));
     let manifest = json!({
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "mediaType": MANIFEST,
         "config": descriptor("application/vnd.oci.image.config.v1+json", &layer::blob(&config)),
         "layers": layers.collect::<Vec<_>>(),
     });
+    let manifest = manifest.to_string().into_bytes();
+    let mut platform = descriptor(MANIFEST, &layer::blob(&manifest));
+    platform["platform"] = json!({"architecture": architecture(), "os": "linux"});
     Assembled {
         name: image.name.clone(),
         config,
-        manifest: manifest.to_string().into_bytes(),
+        manifest,
+        index: index(vec![platform]),
     }
+}
+
+fn index(manifests: Vec<serde_json::Value>) -> Vec<u8> {
+    json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
+        .to_string()
+        .into_bytes()
 }
 
 /// Libraries, the few files that C libraries look for, and mount points.
@@ -196,59 +232,8 @@ pub(crate) fn architecture() -> &'static str {
 const PROGRAM: &str = "portcullis";
 /// By number, so that `runAsNonRoot` can be checked.
 const USER: &str = "65532:65532";
-/// Bytes per write into the pipe: a Linux pipe's default capacity.
-const PIPE_BUFFER: usize = 64 << 10;
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn images() -> Vec<Image> {
-        ["pause", "echo"]
-            .map(|name| Image {
-                name: format!("portcullis.dev/{name}:1"),
-                arguments: vec![name.into()],
-            })
-            .to_vec()
-    }
-
-    #[test]
-    fn two_assemblies_are_byte_for_byte_the_same() {
-        let archive = || {
-            let archive = Archive::assemble(Path::new("/bin/sh"), &images()).unwrap();
-            let mut bytes = Vec::new();
-            archive.write(&mut bytes).unwrap();
-            bytes
-        };
-        assert_eq!(archive(), archive());
-    }
-
-    #[test]
-    fn every_blob_hashes_to_its_name_and_libraries_are_there() {
-        let archive = Archive::assemble(Path::new("/bin/sh"), &images()).unwrap();
-        let mut bytes = Vec::new();
-        archive.write(&mut bytes).unwrap();
-        let mut blobs = 0;
-        for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let path = entry.path().unwrap().display().to_string();
-            let mut content = Vec::new();
-            io::copy(&mut entry, &mut content).unwrap();
-            let Some(digest) = path.strip_prefix("blobs/sha256/") else {
-                continue;
-            };
-            assert_eq!(layer::blob(&content).digest, format!("sha256:{digest}"));
-            blobs += 1;
-        }
-        assert_eq!(blobs, 6, "two layers, two configurations, two manifests");
-        let names: Vec<_> = libraries::needed(Path::new("/bin/sh"))
-            .unwrap()
-            .into_iter()
-            .map(|library| library.path)
-            .collect();
-        assert!(
-            names.iter().any(|name| name.ends_with("libc.so.6")),
-            "{names:?}"
-        );
-    }
-}
+mod tests;

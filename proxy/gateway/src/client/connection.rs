@@ -70,6 +70,16 @@ pub(crate) async fn serve(
     let Ok(local) = stream.local_addr() else {
         return;
     };
+    let view = core.view();
+    let published = &view.published;
+    let spec = published
+        .listeners
+        .get(listening.id.number() as usize)
+        .and_then(|index| Some(&published.table.listeners[(*index)?].spec));
+    let Some(spec) = spec else {
+        return;
+    };
+    let port = spec.public_port.unwrap_or(local.port());
     let wire = Arc::new(new_wire(&core, listening.stop.clone()));
     let connection = |is_tls| {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
@@ -79,20 +89,11 @@ pub(crate) async fn serve(
             is_tls,
             wire: wire.clone(),
             real_ip: ip_value(peer.ip()),
-            port: HeaderValue::from(local.port()),
+            port: HeaderValue::from(port),
             remote_text: OnceCell::new(),
             last_frame: Cell::new(None),
             _open: open,
         })
-    };
-    let view = core.view();
-    let published = &view.published;
-    let spec = published
-        .listeners
-        .get(listening.id.number() as usize)
-        .and_then(|index| Some(&published.table.listeners[(*index)?].spec));
-    let Some(spec) = spec else {
-        return;
     };
     match spec.protocol {
         ListenerProtocol::Http => serve_http1(core.clone(), stream, connection(false)).await,

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::SystemTime,
@@ -31,7 +31,13 @@ impl Admin {
     /// # Errors
     /// The address is in use or not local, or the system refuses a thread.
     pub fn start(address: SocketAddr, state: Arc<State>) -> io::Result<Self> {
-        let socket = std::net::TcpListener::bind(address)?;
+        let socket = match std::net::TcpListener::bind(address) {
+            // A machine without IPv6: every address is then every IPv4 address.
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !is_taken(&error) => {
+                std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))?
+            }
+            bound => bound?,
+        };
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -54,6 +60,13 @@ impl Admin {
             thread: Some(thread),
         })
     }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied
+    )
 }
 
 impl Drop for Admin {

@@ -135,6 +135,7 @@ pub fn listener(name: &str, protocol: ListenerProtocol) -> ListenerSpec {
         name: name.into(),
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 0,
+        public_port: None,
         protocol,
         table: "main".into(),
         tls_policy: (protocol == ListenerProtocol::Https).then(|| "default".into()),
