@@ -356,6 +356,15 @@ pub struct ImageBuildArgs {
     /// Name and tag of the image
     #[arg(long, default_value = concat!("portcullis.dev/portcullis:", env!("CARGO_PKG_VERSION")))]
     pub name: String,
+    /// How layers are stored: compressed to be given away, or as they are, which is faster
+    #[arg(long, value_enum, default_value_t = Compression::Gzip)]
+    pub compression: Compression,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Compression {
+    Gzip,
+    None,
 }
 
 #[derive(Args, Clone)]
@@ -394,6 +403,15 @@ impl From<AuthorizationMode> for portcullis_apiserver::AuthorizationMode {
         match choice {
             AuthorizationMode::Rbac => Self::Rbac,
             AuthorizationMode::AlwaysAllow => Self::AlwaysAllow,
+        }
+    }
+}
+
+impl From<Compression> for portcullis_agent::Compression {
+    fn from(choice: Compression) -> Self {
+        match choice {
+            Compression::Gzip => Self::Gzip,
+            Compression::None => Self::None,
         }
     }
 }

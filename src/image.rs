@@ -33,7 +33,8 @@ fn build(args: &ImageBuildArgs) -> anyhow::Result<()> {
     // By this name the running file can be read even after it was replaced on disk.
     let executable = PathBuf::from("/proc/self/exe");
     let executable = std::fs::canonicalize(&executable).unwrap_or(executable);
-    let digest = portcullis_agent::build_image(&executable, &image, &args.output)?;
+    let compression = args.compression.into();
+    let digest = portcullis_agent::build_image(&executable, &image, compression, &args.output)?;
     println!("{}@{digest} in {}", image.name, args.output.display());
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Owns: what is derived from upstream's packages and committed. Does not own: anything that runs in a product.
 //! Entry point: `cargo run -p portcullis-xtask -- <task>`.
 
+mod chart;
 mod proto_cri;
 mod proto_wire;
 mod schema;
@@ -13,9 +14,12 @@ mod schema_table;
 
 fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
+        Some("chart") => chart::generate(),
         Some("proto-cri") => proto_cri::generate(),
         Some("proto-wire") => proto_wire::generate(),
         Some("schema") => schema::generate(),
-        other => anyhow::bail!("unknown task {other:?}; tasks: proto-cri, proto-wire, schema"),
+        other => {
+            anyhow::bail!("unknown task {other:?}; tasks: chart, proto-cri, proto-wire, schema")
+        }
     }
 }

@@ -35,7 +35,7 @@ mod service_store;
 pub use config::Config;
 pub use containerd::load as load_images;
 pub use error::{Error, Result};
-pub use image::{Image, build as build_image};
+pub use image::{Compression, Image, build as build_image};
 pub use kubelet::Serving;
 pub use machine::addresses as host_addresses;
 pub use pause::pause;

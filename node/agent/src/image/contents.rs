@@ -21,7 +21,8 @@ impl Contents {
             path: path.to_owned(),
             reason,
         };
-        let unreadable = |error: io::Error| refused(format!("it is no tar file ({error})"));
+        // What the reader says quotes the file.
+        let unreadable = |_: io::Error| refused("it is no tar file, or it is cut off".into());
         let mut names = None;
         let mut archive = tar::Archive::new(file);
         for entry in archive.entries().map_err(unreadable)? {

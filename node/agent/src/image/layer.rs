@@ -30,7 +30,7 @@ pub(crate) struct Blob {
 
 /// How a layer is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub enum Compression {
     /// For an image that never leaves the machine: compressing would only cost time.
     None,
     Gzip,

@@ -8,12 +8,13 @@ mod layer;
 mod libraries;
 
 use crate::error::{Error, Result};
-use layer::{Blob, Compression, Entry, Layer};
+use layer::{Blob, Entry, Layer};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::Path;
 
 pub(crate) use contents::Contents;
+pub use layer::Compression;
 
 /// An image to assemble: its name and what it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +25,17 @@ pub struct Image {
     pub arguments: Vec<String>,
 }
 
-/// Writes one image as an OCI archive: an index with this machine's platform, its layers compressed. The image's digest.
+/// Writes one image as an OCI archive: an index with this machine's platform. The image's digest.
 ///
 /// # Errors
 /// [`Error`] when the executable or its libraries cannot be read, or `out` cannot be written; then there is no `out`.
-pub fn build(executable: &Path, image: &Image, out: &Path) -> Result<String> {
-    let archive = Archive::read(executable, std::slice::from_ref(image), Compression::Gzip)?;
+pub fn build(
+    executable: &Path,
+    image: &Image,
+    compression: Compression,
+    out: &Path,
+) -> Result<String> {
+    let archive = Archive::read(executable, std::slice::from_ref(image), compression)?;
     let fresh = out.with_added_extension("new");
     let write = || {
         let mut file = io::BufWriter::new(std::fs::File::create(&fresh)?);

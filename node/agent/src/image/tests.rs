@@ -56,7 +56,7 @@ fn a_built_image_names_its_platform_and_its_user_and_unpacks_to_what_went_in() {
         name: "portcullis.dev/portcullis:9".into(),
         arguments: Vec::new(),
     };
-    let digest = build(shell(), &image, &out).unwrap();
+    let digest = build(shell(), &image, Compression::Gzip, &out).unwrap();
     let files: BTreeMap<_, _> = files(&std::fs::read(&out).unwrap()).into_iter().collect();
     let json = |digest: &str| -> Value {
         let path = format!("blobs/{}", digest.replace(':', "/"));
