@@ -170,6 +170,21 @@ pub struct ControllerArgs {
     /// Serve Ingresses that name no class
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub watch_ingress_without_class: bool,
+    /// Take an IngressClass named as --ingress-class for ours whatever its controller, and even unseen
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub ingress_class_by_name: bool,
+    /// Let no Ingress claim every host
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub disable_catch_all: bool,
+    /// Service that answers for unknown hosts and paths, NAMESPACE/NAME
+    #[arg(long, value_parser = object_key)]
+    pub default_backend_service: Option<ObjectKey>,
+    /// Secret whose certificate is shown where an Ingress has none, NAMESPACE/NAME
+    #[arg(long, value_parser = object_key)]
+    pub default_ssl_certificate: Option<ObjectKey>,
+    /// What annotations begin with
+    #[arg(long, default_value = "nginx.ingress.kubernetes.io")]
+    pub annotations_prefix: String,
     /// What becomes of an Ingress with an annotation that would change what is served, and that is not supported
     #[arg(long, value_enum, default_value_t = Unsupported::Deny)]
     pub unsupported: Unsupported,

@@ -78,15 +78,23 @@ fn settings(args: &ControllerArgs) -> Settings {
     let settings = Settings {
         controller_class: args.controller_class.clone(),
         ingress_class: args.ingress_class.clone(),
+        ingress_class_by_name: args.ingress_class_by_name,
         watch_without_class: args.watch_ingress_without_class,
-        https_port: args.https_port,
+        disable_catch_all: args.disable_catch_all,
+        default_backend: args.default_backend_service.clone(),
+        default_certificate: args.default_ssl_certificate.clone(),
+        annotations_prefix: args.annotations_prefix.clone(),
         unsupported: args.unsupported.into(),
         publish_addresses: addresses.map(Address::parse).collect(),
         publish_service: args.publish_service.clone(),
         publish_nodes: args.proxy_selector.is_some().then_some(nodes),
         ..Settings::default()
     };
-    settings.with_ports(args.http_port, args.https_port)
+    let settings = settings.with_ports(args.http_port, args.https_port);
+    settings.with_public_ports(
+        args.public_http_port.unwrap_or(args.http_port),
+        args.public_https_port.unwrap_or(args.https_port),
+    )
 }
 
 fn host_name() -> String {

@@ -18,6 +18,8 @@ pub struct ClusterOptions {
     pub node: bool,
     /// With the example application.
     pub demo: bool,
+    /// Without the ingress of its own.
+    pub no_ingress: bool,
 }
 
 /// What the ready line says.
@@ -27,9 +29,9 @@ pub struct Ready {
     pub kubeconfig: PathBuf,
     /// Base URL of the API server.
     pub api: String,
-    /// Where plaintext HTTP is served.
+    /// Where plaintext HTTP is served; nowhere without an ingress.
     pub http: SocketAddr,
-    /// Where HTTPS is served.
+    /// Where HTTPS is served; nowhere without an ingress.
     pub https: SocketAddr,
 }
 
@@ -170,6 +172,9 @@ fn arguments(data: &Path, options: &ClusterOptions) -> Vec<OsString> {
     if options.demo {
         arguments.push("--demo".into());
     }
+    if options.no_ingress {
+        arguments.push("--no-ingress".into());
+    }
     arguments
 }
 
@@ -183,17 +188,19 @@ pub const FREE_PORTS: &[&str] = &[
 ];
 
 fn parse_ready(line: &str) -> Ready {
+    let find = |name: &str| {
+        line.split(' ')
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    };
     let value = |name: &str| {
-        let found = line
-            .split(' ')
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        found
+        find(name)
             .unwrap_or_else(|| panic!("no {name} in {line:?}"))
             .to_owned()
     };
     let address = |name: &str| {
-        let text = value(name).replace("localhost", "127.0.0.1");
-        text.parse()
+        let text = find(name).unwrap_or("0.0.0.0:0");
+        text.replace("localhost", "127.0.0.1")
+            .parse()
             .unwrap_or_else(|_| panic!("{name} is no address in {line:?}"))
     };
     Ready {

@@ -65,6 +65,7 @@ fn the_cluster_is_ready_soon_and_costs_little_when_idle() {
     let options = ClusterOptions {
         node: true,
         demo: true,
+        ..ClusterOptions::default()
     };
     let mut cluster = Cluster::start(&options);
     println!(

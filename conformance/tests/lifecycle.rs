@@ -25,6 +25,7 @@ fn the_demo_is_served_and_leaves_nothing() {
     let mut cluster = Cluster::start(&ClusterOptions {
         node: true,
         demo: true,
+        ..ClusterOptions::default()
     });
     println!("ready after {:.1} s", cluster.took.as_secs_f64());
     let ready: Vec<_> = cluster
@@ -76,6 +77,7 @@ fn namespaces_of_others_do_not_hold_ours() {
     let options = ClusterOptions {
         node: true,
         demo: false,
+        ..ClusterOptions::default()
     };
     let machine = Leftovers::look();
     let mut cluster = Cluster::start(&options);
@@ -152,6 +154,7 @@ fn a_restart_finds_its_pods_again() {
     let options = ClusterOptions {
         node: true,
         demo: false,
+        ..ClusterOptions::default()
     };
     let cluster = Cluster::start(&options);
     cluster.kubectl().apply(&application("kept")).ok();

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let options = ClusterOptions {
         node: true,
         demo: false,
+        ..ClusterOptions::default()
     };
     Suite::shared("pods", &options, SCENARIOS)
 }

@@ -31,11 +31,25 @@
   verbs: [list, watch]
 {{- end -}}
 
+{{- define "portcullis.ruleOfPublished" -}}
+- apiGroups: [""]
+  resources: [services]
+  resourceNames: [{{ .name }}]
+  verbs: [list, watch]
+{{- end -}}
+
+{{/* Whose addresses Ingresses show, where no Service stands in front. */}}
+{{- define "portcullis.rulesOfNodes" -}}
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list, watch]
+{{- end -}}
+
 {{/* In the controller's own namespace: its pods, its Lease, its certificates. */}}
 {{- define "portcullis.rulesAtHome" -}}
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list]
+  verbs: {{ include "portcullis.proxySelector" . | empty | ternary "[get, list]" "[get, list, watch]" }}
 - apiGroups: [""]
   resources: [secrets]
   resourceNames:

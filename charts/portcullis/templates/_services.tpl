@@ -22,6 +22,14 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Without a Service in front Ingresses show the nodes that proxies run on: these labels are those of their pods. */}}
+{{- define "portcullis.proxySelector" -}}
+{{- $onNodes := or .Values.controller.hostNetwork .Values.controller.hostPort.enabled -}}
+{{- if and $onNodes (not (include "portcullis.publishService" .)) -}}
+app.kubernetes.io/name={{ include "portcullis.name" . }},app.kubernetes.io/instance={{ .Release.Name }},app.kubernetes.io/component=proxy
+{{- end -}}
+{{- end -}}
+
 {{- define "portcullis.proxyServiceSpec" -}}
 {{- $service := .service -}}
 {{- $outer := .root.Values.controller.service -}}
