@@ -150,7 +150,7 @@ fn is_listed(map: &Map<String, Value>, path: &str, remarks: &Remarks) -> bool {
 
 fn secrets() -> Value {
     json!({ "oneOf": [
-        { "const": "cluster", "description": "All Secrets of the cluster" },
+        { "enum": ["cluster", null], "description": "All Secrets of the cluster" },
         {
             "type": "object",
             "properties": { "namespaces": {
