@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use portcullis_conformance::{
-    ClusterOptions, Helm, Output, Shared, Stage, Suite, binary, chart, eventually, eventually_some,
+    ClusterOptions, Helm, Output, Shared, Stage, Suite, binary, chart, eventually,
     run_with_deadline, scenarios,
 };
 
