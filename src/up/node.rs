@@ -44,7 +44,9 @@ impl Node {
         config.node_ips = addresses.to_vec();
         // The ingress opens its ports while the node starts, and Services of an earlier run may want the same.
         let reserved = ingress_ports.map(|port| (port, "the ingress of portcullis".to_owned()));
-        config.reserved_ports = reserved.into();
+        if !args.no_ingress {
+            config.reserved_ports = reserved.into();
+        }
         config.cluster_dns = cluster_dns.into_iter().collect();
         config.kubelet_address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, args.kubelet_port));
         config.serving = Some(Serving {
