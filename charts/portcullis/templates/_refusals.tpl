@@ -2,7 +2,7 @@
 
 {{- define "portcullis.refusals" -}}
 {{- $image := include "portcullis.image" . -}}
-{{- if or (contains "ingress-nginx" $image) (contains "registry.k8s.io" $image) -}}
+{{- if regexMatch "ingress-nginx|^registry[.]k8s[.]io/|^k8s[.]gcr[.]io/" $image -}}
 {{- fail (printf "\n\ncontroller.image is %s, which is ingress-nginx and not Portcullis: remove registry, image, repository, tag and digest from controller.image and global.image, or name a copy of portcullis.dev/portcullis.\n" $image) -}}
 {{- end -}}
 {{- if and (hasPrefix "portcullis.dev/" $image) (regexMatch "^v[0-9]" .Values.controller.image.tag) -}}
