@@ -27,6 +27,7 @@ fn names_resolve_from_a_pod() {
     let options = ClusterOptions {
         node: true,
         demo: false,
+        ..ClusterOptions::default()
     };
     let cluster = Cluster::start_with(&options, &[option]);
     let kubectl = cluster.kubectl().in_new_namespace("names");
