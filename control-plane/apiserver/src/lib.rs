@@ -1,9 +1,10 @@
 //! The Kubernetes API server: one generic machine over HTTP.
 //!
 //! Owns the way of a request (authenticate, parse, authorize, limit, decode, prepare, store, encode), watches, the view of
-//! the roles that authorization reads, the pools of Service addresses and node ports, ServiceAccount tokens, and the files of the cluster's authority. Does not own what
-//! kinds mean (`portcullis-resource`), durability (`portcullis-store`), accept loops and TLS (`portcullis-serve`), nor any
-//! controller: those are clients like everybody. Entry point: [`start`], with [`Pki::load_or_create`] before it.
+//! the roles that authorization reads, the pools of Service addresses and node ports, ServiceAccount tokens, and the files
+//! of the cluster's authority. Does not own what kinds mean (`portcullis-resource`), durability (`portcullis-store`), accept
+//! loops and TLS (`portcullis-serve`), nor any controller: those are clients like everybody. Entry point: [`start`], with
+//! [`Pki::load_or_create`] before it.
 
 mod admission;
 mod api;
