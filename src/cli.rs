@@ -318,8 +318,9 @@ pub enum AuthorizationMode {
 pub struct DnsArgs {
     #[command(flatten)]
     pub client: ClientArgs,
-    /// Addresses to answer at, over UDP and TCP, comma-separated; on a machine with several networks name each
-    #[arg(long, default_value = "[::]:53", value_delimiter = ',')]
+    /// Addresses to answer at, over UDP and TCP, comma-separated. Whoever reaches them may ask for any name: give those
+    /// that pods alone reach
+    #[arg(long, default_value = "127.0.0.1:53", value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
     /// Domain of the cluster's names
     #[arg(long, default_value = "cluster.local")]

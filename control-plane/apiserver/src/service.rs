@@ -108,7 +108,11 @@ fn route(
     if kind.namespaced && !in_namespace && (named || verb.is_mutating()) {
         return Err(ApiError::UnknownPath);
     }
-    if !kind.namespaced && in_namespace && kind.kind != "Namespace" {
+    // A namespace is in itself for authorization, and in no other: what is granted in one must not reach the rest.
+    let in_itself = kind.kind == "Namespace"
+        && target.namespace == target.name
+        && !matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    if !kind.namespaced && in_namespace && !in_itself {
         return Err(ApiError::UnknownPath);
     }
     let subresource = match target.subresource.as_str() {

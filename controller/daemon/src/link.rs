@@ -129,7 +129,10 @@ impl Keeper {
         let wanted = MutualTls::renew(&controllers, &proxies, request, SystemTime::now())?;
         let (server, client) = (wanted.server_files(), wanted.client_files());
         if server != controllers {
-            write(&self.api, &mut self.controllers, &server).await?;
+            if !write(&self.api, &mut self.controllers, &server).await? {
+                // Made of an authority that nobody has: the watch brings what somebody else has written.
+                return Ok(());
+            }
             self.serve();
         }
         if client != proxies && self.leading.borrow().leads() {
@@ -156,8 +159,8 @@ impl Seen {
     }
 }
 
-/// A conflict means that somebody else has written: the watch will show it, and all is looked at again.
-async fn write(api: &Api<Secret>, seen: &mut Seen, files: &PemFiles) -> Result<(), KeepError> {
+/// False for a conflict, when somebody else has written: the watch will show it, and all is looked at again.
+async fn write(api: &Api<Secret>, seen: &mut Seen, files: &PemFiles) -> Result<bool, KeepError> {
     let name = seen.name.clone();
     let data: BTreeMap<String, ByteString> = files
         .iter()
@@ -192,9 +195,9 @@ async fn write(api: &Api<Secret>, seen: &mut Seen, files: &PemFiles) -> Result<(
         Ok(secret) => {
             info!(secret = %name, "certificates written");
             seen.secret = Some(Some(secret));
-            Ok(())
+            Ok(true)
         }
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(source) => Err(KeepError::Write { name, source }),
     }
 }

@@ -63,13 +63,17 @@ async fn rotate(node: &Node, containers: &[Container], file: &Path) {
         return;
     };
     let old = format!("{}.{}", file.display(), stamp());
-    if let Err(error) = std::fs::rename(file, &old) {
+    let is_there = file.exists();
+    if is_there && let Err(error) = std::fs::rename(file, &old) {
         tracing::warn!("cannot rotate the log {}: {error}", file.display());
         return;
     }
     if let Err(error) = node.cri.reopen_log(&container.id).await {
         tracing::warn!("cannot rotate the log {}: {error}", file.display());
-        let _ = std::fs::rename(&old, file);
+        // The runtime may have begun another one before it failed.
+        if is_there && !file.exists() {
+            let _ = std::fs::rename(&old, file);
+        }
     }
 }
 

@@ -180,7 +180,8 @@ fn balanced(name: &str, host: u8, port: u16, extra: serde_json::Value) -> Servic
     let spec = service.spec.as_mut().unwrap();
     spec.type_ = Some("LoadBalancer".into());
     spec.ports.as_mut().unwrap()[0].port = port.into();
-    let ingress = NODE.map(|ip| json!({"ip": ip, "ipMode": "VIP"}));
+    let given = json!([{"port": port, "protocol": "TCP"}]);
+    let ingress = NODE.map(|ip| json!({"ip": ip, "ipMode": "VIP", "ports": given}));
     let status = json!({"loadBalancer": {"ingress": ingress}});
     service.status = Some(serde_json::from_value(status).unwrap());
     service

@@ -3,25 +3,29 @@
 use crate::cidr::Cidr;
 use crate::endpoint::{Slices, ready_on};
 use crate::service::{Here, HostPort, Protocol, cluster_ips};
-use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Ports of the node's addresses that load balancers of ours would use: whoever serves them has to hold them first, so that
+/// Ports of the node's addresses that load balancers of ours and `externalIPs` would use: whoever serves them has to hold them first, so that
 /// no process of the host loses a port without a word.
 pub fn wanted_ports<'a>(
     services: impl IntoIterator<Item = &'a Service>,
     addresses: &[IpAddr],
 ) -> BTreeSet<HostPort> {
     let mut wanted = BTreeSet::new();
-    for service in services.into_iter().filter(|service| is_ours(service)) {
+    for service in services {
         let Some(spec) = &service.spec else { continue };
         if service.metadata.deletion_timestamp.is_some() {
             continue;
         }
         let own = cluster_ips(spec);
-        let same_family = |ip: &&IpAddr| own.iter().any(|own| own.is_ipv6() == ip.is_ipv6());
+        let external = external_ips(spec);
+        let same_family = |ip: &&IpAddr| {
+            (is_ours(service) || external.contains(ip))
+                && own.iter().any(|own| own.is_ipv6() == ip.is_ipv6())
+        };
         for port in spec.ports.iter().flatten() {
             let protocol = Protocol::parse(port.protocol.as_deref());
             let (Some(protocol), Ok(port)) = (protocol, u16::try_from(port.port)) else {
@@ -87,27 +91,53 @@ pub(crate) fn ips(
         .flat_map(|b| b.ingress.iter().flatten());
     // With any other mode packets come through the load balancer, and shall go back through it.
     let direct = given.filter(|given| given.ip_mode.as_deref().is_none_or(|mode| mode == "VIP"));
-    let ips = direct.filter_map(|given| given.ip.as_deref()?.parse().ok());
-    let serves = |ip: &IpAddr| {
+    // The node's own address is given for ports: one that the Service asks for since may be somebody else's.
+    let for_this_port = |given: &LoadBalancerIngress| {
+        let mut ports = given.ports.iter().flatten();
+        ports.any(|of| {
+            of.port == i32::from(port) && Protocol::parse(Some(&of.protocol)) == Some(protocol)
+        })
+    };
+    let serves = |ip: &IpAddr, given: &LoadBalancerIngress| {
         let claim = HostPort {
             ip: *ip,
             protocol,
             port,
         };
-        !(is_ours(service) && here.addresses.contains(ip)) || here.held.contains(&claim)
+        !(is_ours(service) && here.addresses.contains(ip))
+            || (here.held.contains(&claim) && for_this_port(given))
     };
-    ips.filter(serves).collect()
+    let ips = direct.filter_map(|given| Some((given.ip.as_deref()?.parse().ok()?, given)));
+    ips.filter(|(ip, given)| serves(ip, given))
+        .map(|(ip, _)| ip)
+        .collect()
+}
+
+/// Addresses that somebody routes to the nodes for the Service (`externalIPs`).
+pub(crate) fn external_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
+    let all = spec.external_ips.iter().flatten();
+    all.filter_map(|ip| ip.parse().ok()).collect()
 }
 
 /// Who may use a load balancer's addresses of one family. Ranges of the other family alone admit nobody of this one: who
 /// lists clients means all others to stay out.
 pub(crate) fn source_ranges(
-    spec: &ServiceSpec,
+    service: &Service,
     ipv6: bool,
     balancer_ips: &[IpAddr],
     here: &Here<'_>,
 ) -> Option<Vec<Cidr>> {
-    let texts = spec.load_balancer_source_ranges.as_deref()?;
+    let spec = service.spec.as_ref()?;
+    let field = spec.load_balancer_source_ranges.iter().flatten();
+    let mut texts: Vec<&str> = field.map(String::as_str).collect();
+    if texts.is_empty() {
+        let annotations = service.metadata.annotations.as_ref()?;
+        let listed = annotations.get(SOURCE_RANGES_ANNOTATION)?;
+        texts = listed
+            .split(',')
+            .filter(|text| !text.trim().is_empty())
+            .collect();
+    }
     if texts.is_empty() {
         return None;
     }
@@ -145,5 +175,7 @@ fn is_ours(service: &Service) -> bool {
     is_balanced(service) && class.is_none_or(|class| class == CLASS)
 }
 
+/// What stands for `spec.loadBalancerSourceRanges` where that is empty, comma-separated.
+const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 /// `spec.loadBalancerClass` of Services that get the nodes' addresses.
 const CLASS: &str = "portcullis.dev/node";

@@ -139,8 +139,16 @@ fn service_port(
     let keeps_source = spec.external_traffic_policy.as_deref() == Some("Local");
     let choose = |own: bool| if own { local() } else { everywhere.clone() };
     let same_family = |other: &IpAddr| other.is_ipv6() == ip.is_ipv6();
-    let external = spec.external_ips.iter().flatten();
-    let external = external.filter_map(|ip| ip.parse().ok());
+    // Of the node's own addresses only where no process has the port.
+    let usable = |ip: &IpAddr| {
+        let claim = HostPort {
+            ip: *ip,
+            protocol,
+            port: number,
+        };
+        !here.addresses.contains(ip) || here.held.contains(&claim)
+    };
+    let external = balancer::external_ips(spec).into_iter().filter(usable);
     let balanced = balancer::ips(service, protocol, number, here);
     let balancer_ips: Vec<IpAddr> = balanced.into_iter().filter(same_family).collect();
     Some(ServicePort {
@@ -154,7 +162,7 @@ fn service_port(
             .and_then(|port| u16::try_from(port).ok())
             .filter(|port| *port > 0),
         external_ips: external.filter(same_family).collect(),
-        source_ranges: balancer::source_ranges(spec, ip.is_ipv6(), &balancer_ips, here),
+        source_ranges: balancer::source_ranges(service, ip.is_ipv6(), &balancer_ips, here),
         balancer_ips,
         sticky: spec.session_affinity.as_deref() == Some("ClientIP"),
         endpoints: choose(internal_local),

@@ -13,7 +13,7 @@ pub struct LogFile {
 /// What is to be done to a container's log directory.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Upkeep {
-    /// The run whose file has grown too large, if it is the newest one: older ones are written no more.
+    /// The newest run, if its file has grown too large or is gone: older ones are written no more.
     pub rotate: Option<u32>,
     /// Names of files that are kept no longer.
     pub remove: Vec<String>,
@@ -24,14 +24,15 @@ pub fn upkeep(files: &[LogFile]) -> Upkeep {
     let mut runs: Vec<u32> = files
         .iter()
         .filter_map(|file| split(&file.name))
-        .filter_map(|(run, time)| time.is_none().then_some(run))
+        .map(|(run, _)| run)
         .collect();
     runs.sort_unstable_by(|a, b| b.cmp(a));
+    runs.dedup();
     let newest = runs.first().copied();
     let rotate = newest.filter(|run| {
         let name = format!("{run}.log");
-        let mut sizes = files.iter().filter(|file| file.name == name);
-        sizes.any(|file| file.bytes > MAX_BYTES)
+        let current = files.iter().find(|file| file.name == name);
+        current.is_none_or(|file| file.bytes > MAX_BYTES)
     });
     let kept = |run: u32| runs.iter().take(KEPT_RUNS).any(|kept| *kept == run);
     let mut remove: Vec<_> = files
@@ -92,6 +93,9 @@ mod tests {
         let two = judge(&[("9.log", MAX_BYTES + 1), ("10.log", 7)]);
         assert_eq!(two, Upkeep::default());
         assert_eq!(judge(&[("notes", 1 << 40)]), Upkeep::default());
+        // A rotation that was cut short: what was rotated is the run's log still.
+        let cut = judge(&[("4.log.20260101-000000", 1), ("3.log", 1)]);
+        assert_eq!((cut.rotate, cut.remove.len()), (Some(4), 0));
     }
 
     #[test]

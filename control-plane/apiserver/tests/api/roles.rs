@@ -290,3 +290,30 @@ async fn whoever_may_impersonate_is_taken_for_somebody_else() {
     .await;
     assert_eq!(alone.code, 500);
 }
+
+#[tokio::test]
+async fn what_is_granted_in_a_namespace_reaches_no_other_one() {
+    let server = Server::start().await;
+    let admin = server.client().await;
+    let jane = server.client_of("jane", &[]).await;
+    let bindings = format!("{RBAC}/namespaces/default/rolebindings");
+    let all = binding("all", ("ClusterRole", "cluster-admin"), ("User", "jane"));
+    create(&admin, &bindings, &all).await;
+    becomes(&jane, PODS, 200).await;
+    becomes(&jane, "/api/v1/namespaces/default", 200).await;
+    let other = json!({"metadata": {"name": "prod"}});
+    create(&admin, "/api/v1/namespaces", &other).await;
+    let below = "/api/v1/namespaces/default/namespaces";
+    for path in [
+        below.to_owned(),
+        format!("{below}/prod"),
+        format!("{below}?fieldSelector=metadata.name%3Ddefault"),
+    ] {
+        assert_eq!(get(&jane, &path).await.code, 404, "{path}");
+    }
+    assert_eq!(delete(&jane, &format!("{below}/prod")).await.code, 404);
+    assert_eq!(delete(&jane, below).await.code, 404);
+    assert_eq!(post(&jane, below, &other).await.code, 404);
+    assert_eq!(get(&jane, "/api/v1/namespaces/prod").await.code, 403);
+    assert_eq!(get(&admin, "/api/v1/namespaces/prod").await.code, 200);
+}
