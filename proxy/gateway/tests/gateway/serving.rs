@@ -207,7 +207,7 @@ async fn a_websocket_lives_while_either_side_speaks_and_not_longer() {
     let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut stage = Stage::start(Default::default());
     stage.forward_with("a", &[origin.local_addr().unwrap()], |f| {
-        f.timeouts.read_ms = 500;
+        f.timeouts.read_ms = 2_000;
     });
     stage.apply();
     let uploads = 12;
@@ -231,7 +231,7 @@ async fn a_websocket_lives_while_either_side_speaks_and_not_longer() {
         .send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
         .await;
     assert_eq!(reply.status, 101);
-    let mut pace = tokio::time::interval(std::time::Duration::from_millis(100));
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(250));
     for _ in 0..uploads {
         pace.tick().await;
         client.write("x").await;
