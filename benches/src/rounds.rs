@@ -4,6 +4,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -181,8 +182,11 @@ pub fn on_or_off(access_log: bool) -> &'static str {
 /// A port that was free a moment ago; not every peer can be asked to choose one and say which. Below the range from which
 /// the kernel takes the load's own ports, or one of them might have it before the peer binds.
 fn free_address() -> Result<SocketAddr> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
     let ports = OWN_PORTS.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let offset = std::process::id() as usize % OWN_PORTS.len();
+    // Never the same twice: whoever is to have it has not bound it yet.
+    let step = NEXT.fetch_add(1, Ordering::Relaxed);
+    let offset = (std::process::id() as usize * 101 + step) % OWN_PORTS.len();
     let mut ports = ports.cycle().skip(offset).take(OWN_PORTS.len());
     ports
         .find(|address| TcpListener::bind(address).is_ok())
